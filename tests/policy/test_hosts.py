@@ -185,6 +185,11 @@ class WildcardTests(SynchronousTestCase):
         ):
             self.assertRaises(ValueError, parse_wildcard, text)
 
+    def test_address_is_named_as_the_reason(self) -> None:
+        """The line about a wildcard before an address says so."""
+        for text in ("*.[::1]", "*.127.0.0.1"):
+            self.assertIn("before an address", str(self.assertRaises(ValueError, parse_wildcard, text)))
+
 
 class LoopbackTests(SynchronousTestCase):
     """This machine's own names."""

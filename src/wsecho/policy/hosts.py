@@ -145,11 +145,11 @@ def list_of_texts(values: Iterable[str], what: str) -> tuple[str, ...]:
     """
     # Not TypeError: whoever reports a wrong configuration catches one kind of error.
     if isinstance(values, str | bytes) or not isinstance(values, Iterable):
-        raise ValueError(f"{what} must be a list of texts, not {type(values).__name__}")  # noqa: TRY004
+        raise ValueError(f"{what} must be a list of texts, not {type(values).__name__}")
     texts = tuple(values)
     for text in texts:
         if not isinstance(text, str):
-            raise ValueError(f"{what} must hold texts only, not {type(text).__name__}")  # noqa: TRY004
+            raise ValueError(f"{what} must hold texts only, not {type(text).__name__}")
     return texts
 
 
