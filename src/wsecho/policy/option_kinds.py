@@ -127,6 +127,11 @@ class Option:
         return self.metavar or "|".join(self.choices) or _METAVARS[self.kind]
 
     @property
+    def is_number(self) -> bool:
+        """Whether the value is a quantity, for which 0 means something or is not allowed."""
+        return self.zero is not None
+
+    @property
     def shown_default(self) -> str:
         """The default as the help text and the documentation show it."""
         return self.default_text or self.format(self.default)
@@ -160,7 +165,7 @@ class Option:
             case _:
                 return "a text that is not empty, without control characters"
         if self.zero == NOT_ALLOWED:
-            accepted += "; 0 is not allowed"
+            accepted += ", above 0"
         return accepted
 
     def parse(self, text: str) -> Scalar:
@@ -172,9 +177,9 @@ class Option:
         try:
             value = self._read(text)
         except ValueError:
-            raise ValueError(f"expected {self.accepted}") from None
+            raise ValueError(f"accepted is {self.accepted}") from None
         if self.zero == NOT_ALLOWED and value == 0:
-            raise ValueError(f"expected {self.accepted}")
+            raise ValueError(f"accepted is {self.accepted}")
         return value
 
     def _read(self, text: str) -> Scalar:
@@ -207,35 +212,31 @@ class Option:
                 return "auto" if text == "auto" else quantities.parse_count(text) or _refuse()
             case _:
                 # isprintable would also refuse file names that are legal, if ugly.
-                has_controls = any(character < " " or character == "\x7f" for character in text)
-                return text if text and not has_controls else _refuse()
+                # A lone surrogate is a byte of the command line that is no UTF-8: it could not be shown.
+                is_one_line = not any(c < " " or c == "\x7f" or "\ud800" <= c <= "\udfff" for c in text)
+                return text if text and is_one_line else _refuse()
 
-    def from_toml(self, value: object) -> Value:
-        """Read the value that a TOML file gives: a text as on the command line, a number or a boolean where
-        the option is one, a list of texts where it is repeatable.
+    def from_toml(self, value: object) -> Scalar:
+        """Read one value of a TOML file: a text as on the command line, or a number or a boolean where the
+        option is one. The items of a repeatable option's list are read one by one.
 
-        Raises `ValueError` like `parse`; also for another type, because a text in place of a list, or "false"
-        in place of false, would mean something else than it says.
+        Raises `ValueError` like `parse`; also for another type, because "false" in place of false would mean
+        something else than it says.
         """
-        if self.repeatable:
-            if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-                raise ValueError("expected a list of texts")
-            return tuple(str(self.parse(item)) for item in value)
         if self.kind is Kind.FLAG:
             if not isinstance(value, bool):
-                raise ValueError(f"expected {self.accepted}, without quotes")
+                raise ValueError(f"accepted is {self.accepted}, without quotes")
             return value
         if isinstance(value, str):
             return self.parse(value)
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if is_number and (self.zero is not None or self.kind is Kind.WORKERS):
+        if isinstance(value, int | float) and not isinstance(value, bool) and self.is_number:
             # Decimal spells what float writes as 1e-05; a negative or infinite number fails in parse.
             return self.parse(f"{Decimal(repr(value)):f}")
-        raise ValueError(f"expected {self.accepted}")
+        raise ValueError(f"accepted is {self.accepted}")
 
     def format(self, value: Value) -> str:
-        """Write a value of this option so that `parse` reads it back; "none" for what is not set, items of a
-        repeatable option joined by a blank."""
+        """Write a value of this option for people: quantities with their units as `parse` reads them, "none"
+        for what is not set, a flag as "on" or "off", the items of a repeatable option joined by a blank."""
         if value is None or value == ():
             return "none"
         if isinstance(value, tuple):

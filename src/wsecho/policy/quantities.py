@@ -19,7 +19,7 @@ from decimal import Decimal
 
 ACCEPTED_SIZES = "a size in bytes, such as 65536, 64KiB, 1MiB or 1GiB"
 ACCEPTED_DURATIONS = "a duration in seconds, such as 10, 0.5, 500ms, 10s or 2m"
-ACCEPTED_COUNTS = "a whole number, such as 0 or 100"
+ACCEPTED_COUNTS = "a whole number"
 
 _SIZE_UNITS = {"GiB": 1024**3, "MiB": 1024**2, "KiB": 1024}
 _SIZE = re.compile(r"([0-9]{1,15})(KiB|MiB|GiB)?")
@@ -34,7 +34,7 @@ def parse_size(text: str) -> int:
     """
     found = _SIZE.fullmatch(text)
     if found is None:
-        raise ValueError(f"expected {ACCEPTED_SIZES}")
+        raise ValueError(f"accepted is {ACCEPTED_SIZES}")
     number, unit = found.groups()
     return int(number) * (_SIZE_UNITS[unit] if unit else 1)
 
@@ -56,7 +56,7 @@ def parse_duration(text: str) -> float:
     """
     found = _DURATION.fullmatch(text)
     if found is None:
-        raise ValueError(f"expected {ACCEPTED_DURATIONS}")
+        raise ValueError(f"accepted is {ACCEPTED_DURATIONS}")
     number, unit = found.groups()
     # Decimal, because 0.1 * 60 or 1.1 / 1000 in binary would not come back as what was written.
     seconds = Decimal(number)
@@ -86,5 +86,5 @@ def format_duration(seconds: float) -> str:
 def parse_count(text: str) -> int:
     """Return the whole number that `text` means; raises `ValueError` for anything else."""
     if _COUNT.fullmatch(text) is None:
-        raise ValueError(f"expected {ACCEPTED_COUNTS}")
+        raise ValueError(f"accepted is {ACCEPTED_COUNTS}")
     return int(text)

@@ -79,7 +79,7 @@ class Settings:
         if self.compression == "deflate":
             for name in ("max_message_size", "max_frame_size"):
                 if getattr(self, name) == 0:
-                    raise ValueError(f"{name} = 0: compression needs a limit; expected a size above 0")
+                    raise ValueError(f"{name} = 0: compression needs a limit; accepted is a size above 0")
 
     @property
     def sends_pings(self) -> bool:
@@ -91,12 +91,12 @@ class Settings:
         row = option(option_name(name))
         if row.choices:
             if value not in row.choices:
-                raise ValueError(f"{name} = {value!r}: expected {row.accepted}")
+                raise ValueError(f"{name} = {value!r}: accepted is {row.accepted}")
             return
         wanted = float if isinstance(row.library, float) else int
         # An int is as good as a float; a bool is an int to Python, but not to a reader.
         numbers = (int, float) if wanted is float else (int,)
         if isinstance(value, bool) or not isinstance(value, numbers) or not math.isfinite(value) or value < 0:
-            raise ValueError(f"{name} = {value!r}: expected a finite {wanted.__name__}, not negative")
+            raise ValueError(f"{name} = {value!r}: accepted is a finite {wanted.__name__}, not negative")
         if value == 0 and row.zero == NOT_ALLOWED:
-            raise ValueError(f"{name} = 0: expected a {wanted.__name__} above 0")
+            raise ValueError(f"{name} = 0: accepted is a {wanted.__name__} above 0")

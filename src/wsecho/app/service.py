@@ -1,0 +1,286 @@
+"""The service that twistd runs: factories for its listeners, the services they share, start lines, the end.
+
+Rules of this file:
+
+- `build_service` does what may fail without a socket and needs the process as it was started: reading files,
+  finding systemd's sockets. It binds nothing, because a daemon forks afterwards;
+- every listener is bound in ``privilegedStartService``: after the fork, while ports below 1024 may still be
+  bound, and before twistd tells its parent that all is well. So a port that is taken is exit status 1, also
+  of a daemon; none keeps running deaf;
+- the start lines come when the reactor runs and the signals are handled: whoever has read one may connect,
+  and may send a signal.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from twisted.application.service import Service
+from twisted.internet.defer import CancelledError, Deferred, gatherResults, maybeDeferred
+from twisted.logger import Logger
+
+from wsecho.app.configuration import ConfigurationError
+from wsecho.app.listeners import DescriptionListener, IListener, ListenError, PortListener, is_local, url_of
+from wsecho.app.process import FAILED, Process
+from wsecho.hub.channels import Hub
+from wsecho.policy.hosts import LOOPBACK_HOSTS, AllowedHosts
+from wsecho.services.broadcast import BroadcastService
+from wsecho.services.echo import EchoService
+from wsecho.services.routes import Routes
+from wsecho.tls.contexts import CertificateError, server_creator
+from wsecho.web.page import page
+from wsecho.wire.factory import ServerFactory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+    from twisted.python.failure import Failure
+
+    from wsecho.app.configuration import Configuration
+
+__all__ = [
+    "CannotStart",
+    "WebSocketService",
+    "build_listeners",
+    "build_service",
+    "factory_maker",
+    "paths_served",
+]
+
+_log = Logger(namespace="wsecho")
+
+
+class CannotStart(Exception, SystemExit):
+    """The server cannot start; one line.
+
+    An Exception, so that twistd removes its pid file and tells the process that a daemon was started from; and
+    a SystemExit, so that the interpreter ends with status 1 and without a traceback.
+    """
+
+    def __init__(self, line: str) -> None:
+        super().__init__(line)
+        self.code = FAILED
+
+
+class IsFactory(Protocol):
+    """What the service needs of a factory."""
+
+    hosts: AllowedHosts
+
+    def shutdown(self) -> Deferred[None]:
+        """End every connection with Close 1001; fires when all are gone."""
+
+
+class WebSocketService(Service):
+    """Listens on all listeners and ends all connections when it is stopped.
+
+    :param listeners: each is listened on once, so a service starts once.
+    :param make_factory: makes the factory of one listener, given whether it ends TLS.
+    :param hosts: the Host values for all listeners; None for loopback names on those that only this machine
+        reaches, and any on others.
+    :param paths: what is served where, for the start lines.
+    :param process: whose signals are handled, and which stops when a listener fails late; None for a service
+        in somebody else's program.
+    :param say: besides the log, gets the line of what keeps the server from starting.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        listeners: Sequence[IListener],
+        make_factory: Callable[[bool], IsFactory],
+        *,
+        hosts: AllowedHosts | None,
+        paths: str,
+        process: Process | None = None,
+        say: Callable[[str], object] | None = None,
+    ) -> None:
+        self._reactor = reactor
+        self._listeners = listeners
+        self._make_factory = make_factory
+        self._hosts = hosts
+        self._paths = paths
+        self._process = process
+        self._say = say
+        self._factories: list[IsFactory] = []
+        self._ports: list[tuple[IListeningPort, bool]] = []
+        self._pending: list[Deferred[None]] = []
+        self._failure: str | None = None
+        self._is_bound = False
+        self._is_announced = False
+
+    @property
+    def ports(self) -> tuple[IListeningPort, ...]:
+        """The ports that are listened on."""
+        return tuple(port for port, _ in self._ports)
+
+    def privilegedStartService(self) -> None:
+        """Listen on every listener.
+
+        :raises CannotStart: one of them cannot listen; then none does.
+        """
+        super().privilegedStartService()  # type: ignore[no-untyped-call]
+        self._is_bound = True
+        for listener in self._listeners:
+            self._bind(listener)
+            if self._failure is not None:
+                self._stop_listening()
+                raise CannotStart(self._failure)
+
+    def startService(self) -> None:
+        """Tell the URLs as soon as the reactor runs; listen first, where nobody called
+        `privilegedStartService`."""
+        if not self._is_bound:
+            self.privilegedStartService()
+        super().startService()  # type: ignore[no-untyped-call]
+        self._reactor.callWhenRunning(self._announce)
+
+    def stopService(self) -> Deferred[Any]:
+        """Stop to listen and end all connections; fires when they are gone."""
+        super().stopService()  # type: ignore[no-untyped-call]
+        stopped = self._stop_listening()
+        return gatherResults([stopped, *(maybeDeferred(factory.shutdown) for factory in self._factories)])
+
+    def _bind(self, listener: IListener) -> None:
+        factory = self._make_factory(listener.is_secure)
+        self._factories.append(factory)
+        listening: Deferred[Any] = listener.listen(cast("IProtocolFactory", factory))
+        self._pending.append(listening)
+
+        def listens(ports: list[IListeningPort]) -> None:
+            self._pending.remove(listening)
+            # No connection is accepted before the reactor's next turn: this is in time.
+            local = all(is_local(port.getHost()) for port in ports)
+            factory.hosts = self._hosts or AllowedHosts(LOOPBACK_HOSTS if local else None)
+            added = [(port, listener.is_secure) for port in ports]
+            self._ports += added
+            if self._is_announced:
+                self._tell(added)
+
+        def failed(failure: Failure) -> None:
+            self._pending.remove(listening)
+            if not isinstance(failure.value, CancelledError):
+                self._listening_failed(listener, failure)
+
+        listening.addCallbacks(listens, failed)
+
+    def _listening_failed(self, listener: IListener, failure: Failure) -> None:
+        if not isinstance(failure.value, ListenError):
+            _log.failure("{name}: failed to listen", failure, name=listener.name)
+        self._failure = f"{listener.name}: {failure.getErrorMessage()}"
+        _log.critical("{line}", line=self._failure)
+        if self._say is not None:
+            self._say(self._failure)
+        if self.running and self._process is not None:
+            self._process.fail()
+
+    def _announce(self) -> None:
+        if not self.running:
+            return
+        if self._process is not None:
+            self._process.handle_signals()
+        self._is_announced = True
+        self._tell(self._ports)
+
+    def _tell(self, ports: Sequence[tuple[IListeningPort, bool]]) -> None:
+        for port, is_secure in ports:
+            url = url_of(port.getHost(), is_secure=is_secure)
+            _log.info("listening on {url} : {paths}", url=url, paths=self._paths)
+
+    def _stop_listening(self) -> Deferred[Any]:
+        for listening in list(self._pending):
+            listening.cancel()
+        ports, self._ports = self.ports, []
+        return gatherResults([maybeDeferred(port.stopListening) for port in ports])
+
+
+def paths_served(mode: str) -> str:
+    """Return the part of a start line that tells what is served where."""
+    if mode == "broadcast":
+        return "/echo echo, /, /broadcast and /broadcast/CHANNEL broadcast"
+    return "/ and /echo echo, /broadcast and /broadcast/CHANNEL broadcast"
+
+
+def build_listeners(configuration: Configuration, reactor: Any) -> list[IListener]:
+    """Return what the configuration wants to be listened on.
+
+    :raises ConfigurationError: a certificate cannot be used, or a description needs a socket that systemd did
+        not hand over.
+    """
+    listeners: list[IListener] = []
+    if configuration.port is not None:
+        name = configuration.named("port")
+        listeners.append(PortListener(reactor, name, configuration.port, configuration.host))
+    creator = None
+    if configuration.certificate is not None:
+        certificate, private_key = configuration.certificate
+        try:
+            creator = server_creator(certificate, private_key)
+        except CertificateError as error:
+            raise ConfigurationError(f"{configuration.named('certificate', certificate)}: {error}") from None
+    for option, its_creator in (("listen", None), ("listen-tls", creator)):
+        for description in configuration.texts(option):
+            name = configuration.named(option, description)
+            try:
+                listeners.append(DescriptionListener(reactor, name, description, its_creator))
+            except ListenError as error:
+                raise ConfigurationError(f"{name}: {error}") from None
+    return listeners
+
+
+def factory_maker(configuration: Configuration, reactor: Any) -> Callable[[bool], ServerFactory]:
+    """Return what makes a factory for each listener; all share the services and so the channels."""
+    broadcast = BroadcastService(
+        Hub(),
+        include_sender=configuration.flag("include-sender"),
+        include_sender_on=configuration.channel_flags("include-sender"),
+    )
+    route = Routes(configuration.text("mode"), EchoService(), broadcast)
+    settings, origins = configuration.settings(), configuration.origins()
+
+    def make_factory(is_secure: bool) -> ServerFactory:
+        return ServerFactory(
+            reactor=reactor,
+            settings=settings,
+            origins=origins,
+            subprotocols=configuration.texts("subprotocol"),
+            server_name=configuration.text("server-name"),
+            is_secure=is_secure,
+            route=route,
+            page=page,
+            debug=configuration.flag("debug"),
+        )
+
+    return make_factory
+
+
+def say_on_stderr(line: str) -> None:
+    """Write a line to the standard error of the process, also when twistd has made that a part of its log."""
+    if sys.__stderr__ is not None:
+        sys.__stderr__.write(f"wsecho: {line}\n")
+        sys.__stderr__.flush()
+
+
+def build_service(
+    configuration: Configuration,
+    reactor: Any,
+    *,
+    process: Process | None = None,
+    say: Callable[[str], object] | None = None,
+) -> WebSocketService:
+    """Return the service of a configuration.
+
+    :param process: see `WebSocketService`; the same for `say`.
+    :raises ConfigurationError: see `build_listeners`.
+    """
+    return WebSocketService(
+        reactor,
+        build_listeners(configuration, reactor),
+        factory_maker(configuration, reactor),
+        hosts=configuration.hosts(),
+        paths=paths_served(configuration.text("mode")),
+        process=process,
+        say=say,
+    )

@@ -1,0 +1,45 @@
+"""What twistd calls: `Options`, and `makeService` with what they hold.
+
+makeService runs before a daemon forks, in the directory that twistd was started in and as the user who started
+it: files are read and systemd's sockets found here, and nothing is bound.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from wsecho.app.configuration import ConfigurationError
+from wsecho.app.options import Options
+from wsecho.app.process import Process
+from wsecho.app.service import build_service, say_on_stderr
+
+if TYPE_CHECKING:
+    from wsecho.app.service import WebSocketService
+
+__all__ = ["Options", "makeService"]
+
+
+def makeService(options: Options, reactor: Any = None) -> WebSocketService:
+    """Return the service of a parsed command line; SystemExit with one line when it cannot be made.
+
+    :param reactor: the global reactor when None.
+    """
+    if reactor is None:
+        # Only now: importing it installs it, and twistd's --reactor chooses which.
+        from twisted.internet import reactor
+    try:
+        return build_service(
+            options.configuration,
+            reactor,
+            process=Process(reactor),
+            say=None if _logs_to_terminal(options.parent) else say_on_stderr,
+        )
+    except ConfigurationError as error:
+        raise SystemExit(f"wsecho: {error}") from None
+
+
+def _logs_to_terminal(twistd: Any) -> bool:
+    """Tell whether whoever started twistd sees the log, in which every error stands anyway."""
+    if twistd is None or not twistd.get("nodaemon"):
+        return False
+    return twistd.get("logfile") in (None, "-") and not twistd.get("syslog") and not twistd.get("logger")
