@@ -9,7 +9,7 @@ from pathlib import Path
 CHECKOUT = Path(__file__).resolve().parent.parent
 
 _NOT_SOURCE = shutil.ignore_patterns(
-    ".git", ".venv", ".tox", ".*_cache", ".hypothesis", "__pycache__", "_build", "_trial_temp*", "dist"
+    ".git", ".venv", ".tox", ".*cache", ".hypothesis", "__pycache__", "_build", "_trial_temp*", "dist"
 )
 
 

@@ -1,4 +1,4 @@
-"""Tests for what docs/architecture.md says about the source: which room imports what, and a few more rules."""
+"""Tests for what docs/architecture.md says of the source: which room imports what, and a few other rules."""
 
 import ast
 import re
