@@ -20,7 +20,6 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 from OpenSSL import SSL
-from OpenSSL._util import lib
 from service_identity import VerificationError
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint, wrapClientTLS, wrapServerTLS
@@ -204,8 +203,15 @@ class ContextTests(SynchronousTestCase):
         self.assertEqual(context.set_options(0) & wanted, wanted)
         self.assertEqual(context.set_mode(0) & SSL.MODE_RELEASE_BUFFERS, SSL.MODE_RELEASE_BUFFERS)
         self.assertEqual(context.get_session_cache_mode(), SSL.SESS_CACHE_OFF)
-        # pyOpenSSL has no getter for this one.
-        self.assertEqual(lib.SSL_CTX_get_min_proto_version(context._context), SSL.TLS1_2_VERSION)
+
+    def test_lowest_version_is_set_on_purpose(self) -> None:
+        """TLS 1.2 is set as the lowest version, and not left to an OpenSSL that happens to refuse what is
+        older."""
+        versions: list[int] = []
+        # A context cannot be asked for it.
+        self.patch(SSL.Context, "set_min_proto_version", lambda _, version: versions.append(version))
+        server_context(*self.files.pair(self.leaf))
+        self.assertEqual(versions, [SSL.TLS1_2_VERSION])
 
     def test_cipher_suites_of_tls_12(self) -> None:
         """In TLS 1.2 only suites with forward secrecy and authenticated encryption are on offer."""
