@@ -1,0 +1,104 @@
+"""What wsecho uses of Autobahn below its public interface, in one list.
+
+Autobahn's documentation promises ``onConnect``, ``onMessage``, ``sendMessage`` and their kind. The names
+below are not promised: overridden or called because the public ones do not reach far enough, each with its
+reason. One test asserts that they exist with the arguments that wsecho counts on, so that an upgrade of
+Autobahn fails there first, by name.
+"""
+
+# A table reads best with a row in a line.
+# ruff: noqa: E501
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+__all__ = ["BENEATH", "AutobahnFactory", "AutobahnProtocol", "ReactorTimer", "SilentLogger", "missing"]
+
+# Autobahn's annotations are partial and wrong in places (a Failure is "str"); to mypy its classes are Any.
+AutobahnProtocol: Any = WebSocketServerProtocol
+AutobahnFactory: Any = WebSocketServerFactory
+
+BENEATH: Mapping[tuple[type, str], tuple[tuple[str, ...], str]] = {
+    (WebSocketServerProtocol, "_connectionMade"): (("self",), "called: options, counters, the handshake timer"),
+    (WebSocketServerProtocol, "_connectionLost"): (("self", "reason"), "called: timers, counters, onClose"),
+    (WebSocketServerProtocol, "_dataReceived"): (("self", "data"), "called with frames once the connection is open"),
+    (WebSocketServerProtocol, "_onOpen"): (("self",), "overridden: an exception of the program ends one connection only"),
+    (WebSocketServerProtocol, "_onMessage"): (("self", "payload", "isBinary"), "overridden: likewise"),
+    (WebSocketServerProtocol, "_onClose"): (("self", "wasClean", "code", "reason"), "overridden: likewise"),
+    (WebSocketServerProtocol, "_onPing"): (("self", "payload"), "overridden: likewise"),
+    (WebSocketServerProtocol, "_onPong"): (("self", "payload"), "overridden: likewise"),
+    (WebSocketServerProtocol, "_fail_connection"): (("self", "code", "reason"), "overridden: RFC 6455 section 7.1.7, nothing is read any more"),
+    (WebSocketServerProtocol, "_protocol_violation"): (("self", "reason"), "overridden: stop at the first violation"),
+    (WebSocketServerProtocol, "_invalid_payload"): (("self", "reason"), "overridden: likewise"),
+    (WebSocketServerProtocol, "_closeConnection"): (("self", "abort"), "overridden: the link ends connections"),
+    (WebSocketServerProtocol, "_max_message_size_exceeded"): (("self", "msg_size", "max_msg_size", "reason"), "overridden: the close reason names the option"),
+    (WebSocketServerProtocol, "_parseExtensionsHeader"): (("self", "header", "removeQuotes"), "called: offers of the client"),
+    (WebSocketServerProtocol, "succeedHandshake"): (("self", "res"), "called: the 101 answer"),
+    (WebSocketServerProtocol, "failHandshake"): (("self", "reason", "code", "responseHeaders"), "overridden: complete answers"),
+    (WebSocketServerProtocol, "sendCloseFrame"): (("self", "code", "reasonUtf8", "isReply"), "overridden: the link's one close timer"),
+    (WebSocketServerProtocol, "dropConnection"): (("self", "abort"), "overridden: the link ends connections"),
+    (WebSocketServerProtocol, "onCloseFrame"): (("self", "code", "reasonRaw"), "overridden: illegal Close frames get their answer"),
+    (WebSocketServerProtocol, "onOpenHandshakeTimeout"): (("self",), "overridden: 408"),
+    (WebSocketServerProtocol, "onAutoPingTimeout"): (("self",), "overridden: 1001"),
+    (WebSocketServerProtocol, "onMessageEnd"): (("self",), "overridden: no Deferred for each message"),
+    (WebSocketServerFactory, "resetProtocolOptions"): (("self",), "called by Autobahn's constructor; its attributes are the option set"),
+}  # fmt: skip
+
+
+def missing() -> list[str]:
+    """One line for each name of :data:`BENEATH` that Autobahn lacks, or whose arguments differ; empty when
+    all is well."""
+    lines = []
+    for (owner, name), (arguments, _) in BENEATH.items():
+        function = getattr(owner, name, None)
+        if function is None:
+            lines.append(f"{owner.__name__}.{name} is gone")
+        elif (found := tuple(inspect.signature(function).parameters)) != arguments:
+            lines.append(f"{owner.__name__}.{name} takes {found}, not {arguments}")
+    return lines
+
+
+class SilentLogger:
+    """In place of Autobahn's logger on server protocols.
+
+    Autobahn builds the arguments of debug lines that are never written, writes a peer's bytes raw, and warns
+    about each connection that it fails. wsecho logs one escaped line when a connection opens and one when it
+    ends.
+    """
+
+    def _nothing(self, *args: object, **kwargs: object) -> None:
+        return None
+
+    trace = debug = info = warn = error = critical = failure = emit = _nothing
+
+
+class _Call:
+    """A call that can be cancelled at any time, also after it was made: Autobahn does both."""
+
+    __slots__ = ("_delayed",)
+
+    def __init__(self, delayed: IDelayedCall) -> None:
+        self._delayed = delayed
+
+    def cancel(self) -> None:
+        if self._delayed.active():
+            self._delayed.cancel()
+
+
+class ReactorTimer:
+    """In place of ``factory._batched_timer``, which counts on the global reactor and rounds to 200 ms."""
+
+    __slots__ = ("_clock",)
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self._clock = clock
+
+    def call_later(self, delay: float, function: Callable[..., Any], *args: Any, **kwargs: Any) -> _Call:
+        """Like ``IReactorTime.callLater``; ``delay`` in seconds."""
+        return _Call(self._clock.callLater(delay, function, *args, **kwargs))

@@ -1,0 +1,382 @@
+"""A connection's life on the wire: its transport, its closing handshake, its end, its two log lines.
+
+Rules of this file: it turns bytes into calls and calls into bytes, and moves along ``policy.lifecycle``; each
+connection ends with one reason of ``policy.end_reasons``. How a connection opens, and what happens to
+messages, is
+:mod:`wsecho.wire.protocol`, built on this.
+
+What is overridden of Autobahn, and why, is listed in :mod:`wsecho.wire.beneath`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.internet.protocol import connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from wsecho.policy.close_codes import cut_reason, may_be_received, may_be_sent
+from wsecho.policy.end_reasons import End, EndReason, reason_for_code
+from wsecho.policy.lifecycle import Event, Phase, follow
+from wsecho.policy.text import escape_peer_text
+from wsecho.wire.beneath import AutobahnProtocol, SilentLogger
+from wsecho.wire.interfaces import IService
+from wsecho.wire.link import Link
+
+if TYPE_CHECKING:
+    from wsecho.wire.factory import ServerFactory
+
+__all__ = ["Connection"]
+
+_log = Logger("wsecho")
+
+
+@implementer(IHalfCloseableProtocol)
+class Connection(AutobahnProtocol):  # type: ignore[misc]
+    """What all connections have, before and after they are open.
+
+    :ivar id: number of the connection in its process, as in the log
+    :ivar peer: the peer's address as text, ``127.0.0.1:40000``, ``[::1]:40000`` or ``unix``
+    :ivar end: how the connection ended or is about to; None while it lives
+    """
+
+    factory: ServerFactory
+    wasNotCleanReason: str | None
+    openHandshakeTimeoutCall: Any
+    message_data: Any
+    maxMessagePayloadSize: int
+
+    log = SilentLogger()
+    service: IService | None = None
+    """What happens to messages; the factory's route sets it. Without one, override ``onMessage``."""
+
+    end: End | None = None
+    phase: Phase = Phase.CONNECTING
+    closed_cleanly: bool = True
+    """False when the close timer cut the end short."""
+
+    _opened_at: float | None = None
+    _octets_received = 0
+    _octets_at_ping = 0
+    _described_path = "-"
+    _described_origin = "-"
+
+    # -- what the opening handshake does with bytes --------------------------------------------------
+
+    def _feed_head(self, data: bytes) -> None:
+        """Bytes arrived before the request head is complete."""
+        raise NotImplementedError
+
+    def _feed_pending(self, data: bytes) -> None:
+        """Bytes arrived while the connection is decided on."""
+        raise NotImplementedError
+
+    def _cancel_decision(self) -> None:
+        """Nobody waits for the decision any more."""
+        raise NotImplementedError
+
+    # -- transport --------------------------------------------------------------------------------------
+
+    def makeConnection(self, transport: Any) -> None:
+        """Put the link between the transport and everything else."""
+        self.link = Link(transport, self.factory.reactor, self)
+        super().makeConnection(self.link)
+
+    def connectionMade(self) -> None:
+        # Autobahn's own would collect process id, thread id and certificate of each connection.
+        self.id = self.factory.next_id()
+        self.peer = _peer_text(self.link)
+        self.link.set_no_delay(self.factory.tcpNoDelay)
+        self._started_at = self.factory.reactor.seconds()
+        self._connectionMade()
+        self.factory.connection_made(self)
+
+    def dataReceived(self, data: bytes) -> None:
+        phase = self.phase
+        self._octets_received += len(data)
+        if phase is Phase.OPEN or phase is Phase.CLOSING:
+            self._dataReceived(data)
+        elif phase is Phase.CONNECTING:
+            self._feed_head(data)
+        elif phase is Phase.DECIDING:
+            self._feed_pending(data)
+        # Flushing or gone: read so that the peer's end is seen, and discarded (RFC 6455 section 7.1.1).
+
+    def readConnectionLost(self) -> None:
+        """The peer ended its half of the stream. Nothing more can come, so what is queued is flushed and the
+        connection ends; closing at once would lose the echo of a client that sends and then shuts down."""
+        self._ends(EndReason.HANDSHAKE_ABANDONED if self._opened_at is None else EndReason.PEER_GONE)
+        self._advance(Event.PEER_FINISHED)
+        self._cancel_decision()
+        self._mark_dropped()
+        self.link.peer_finished(self.factory.settings.close_timeout)
+
+    def writeConnectionLost(self) -> None:
+        """Our own half close is done; the peer's end is waited for."""
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self.end is None:
+            if _is_tls_failure(reason):
+                self._ends(EndReason.TLS_FAILED)
+            elif self._opened_at is None:
+                self._ends(EndReason.HANDSHAKE_ABANDONED)
+            else:
+                self._ends(EndReason.PEER_GONE)
+        self._advance(Event.TRANSPORT_ENDED)
+        self._cancel_decision()
+        self.link.ended()
+        if self.wasNotCleanReason is None and not self.wasClean:
+            # Autobahn would take the text of the transport's failure, in which OpenSSL may quote the peer.
+            self.wasNotCleanReason = self.end.reason.value if self.end is not None else None
+        self._connectionLost(reason)
+        self.factory.connection_lost(self)
+        self._log_end()
+
+    def close_timed_out(self) -> None:
+        """The link's close timer fired: the peer did not answer Close, did not read, or did not end."""
+        self.closed_cleanly = False
+        self.wasClean = False
+        self.wasCloseHandshakeTimeout = True
+        self.wasNotCleanReason = "closing handshake timeout"
+        self._advance(Event.ABORTED)
+        self._mark_dropped()
+
+    # -- the closing handshake --------------------------------------------------------------------------
+
+    def sendClose(self, code: int | None = None, reason: str | None = None) -> None:
+        """Begin the closing handshake.
+
+        :param code: any code that may be sent (RFC 6455 section 7.4); None sends an empty Close
+        :param reason: text; cut to 123 bytes without splitting a character
+        :raises ValueError: for a code that must not be on the wire, or a reason without code
+        """
+        if code is None and reason is not None:
+            raise ValueError("a close reason needs a close code")
+        if code is not None and not may_be_sent(code):
+            raise ValueError(f"close code {code!r} must not be sent; see RFC 6455 section 7.4")
+        self.close_with(EndReason.SERVER_CLOSE, code, reason)
+
+    def close_with(self, why: EndReason, code: int | None, reason: str | None = None) -> None:
+        """Begin the closing handshake for a reason of the table; does nothing unless the connection is
+        open."""
+        if self.phase is Phase.OPEN:
+            self._ends(why, code=code)
+            self.sendCloseFrame(code, None if reason is None else cut_reason(reason))
+
+    def sendCloseFrame(
+        self, code: int | None = None, reasonUtf8: bytes | None = None, isReply: bool = False
+    ) -> None:
+        """Send Close, once. Unlike Autobahn's, its timer is the link's: from here to the end of TCP."""
+        if self.phase is not Phase.OPEN:
+            return
+        payload = b"" if code is None else code.to_bytes(2, "big") + (reasonUtf8 or b"")
+        self.sendFrame(opcode=8, payload=payload)
+        self.localCloseCode, self.localCloseReason = code, reasonUtf8
+        self.closedByMe = not isReply
+        self.state = self.STATE_CLOSING
+        if self.end is None:
+            self._ends(EndReason.SERVER_CLOSE, code=code)
+        if not isReply:
+            self._advance(Event.CLOSE_SENT)
+            self.link.start_close_timer(self.factory.settings.close_timeout)
+
+    def onCloseFrame(self, code: int | None, reasonRaw: bytes | None) -> bool:
+        # Autobahn's own queues 1002 for an illegal code, takes that for its own Close in the same call, and
+        # resets the connection before the frame is on the wire.
+        if code is not None and not may_be_received(code):
+            return self._protocol_violation("invalid close code")
+        try:
+            reason = None if reasonRaw is None else reasonRaw.decode("utf-8")
+        except UnicodeDecodeError:
+            return self._invalid_payload("close reason is not UTF-8")
+        self.remoteCloseCode, self.remoteCloseReason = code, reason
+        self.wasClean = True
+        self._ends(EndReason.PEER_CLOSE, code=code)
+        if self.phase is Phase.OPEN:
+            echoed = self.echoCloseCodeReason
+            self.sendCloseFrame(code if echoed else 1000, reasonRaw if echoed else None, isReply=True)
+        self._advance(Event.CLOSE_RECEIVED)
+        self.dropConnection(abort=False)
+        return True
+
+    def _max_message_size_exceeded(self, msg_size: int, max_msg_size: int, reason: str) -> None:
+        option = "max-frame-size" if self.wasMaxFramePayloadSizeExceeded else "max-message-size"
+        self._fail_connection(1009, f"larger than {option} ({max_msg_size} bytes)")
+
+    def _protocol_violation(self, reason: str) -> bool:
+        self._fail_connection(1002, reason)
+        return True
+
+    def _invalid_payload(self, reason: str) -> bool:
+        self._fail_connection(1007, reason)
+        return True
+
+    def _fail_connection(self, code: int = 1001, reason: str = "going away") -> None:
+        """Fail the connection (RFC 6455 section 7.1.7): Close, flush, and nothing is read any more, not even
+        an answer."""
+        self.fail_with(reason_for_code(code), code, reason)
+
+    def fail_with(self, why: EndReason, code: int, reason: str) -> None:
+        """Fail the connection for a reason of the table."""
+        if self.phase not in (Phase.OPEN, Phase.CLOSING):
+            return
+        self.failedByMe = True
+        self.wasClean = False
+        self.wasNotCleanReason = reason
+        self._ends(why, code=code)
+        if self.phase is Phase.OPEN:
+            self.sendCloseFrame(code, cut_reason(reason), isReply=True)
+            self.closedByMe = True
+        self._advance(Event.FAILED)
+        self.dropConnection(abort=False)
+
+    def onAutoPingTimeout(self) -> None:
+        self.autoPingTimeoutCall = None
+        if self.phase is not Phase.OPEN:
+            return
+        if self.current_frame is not None and self._octets_received != self._octets_at_ping:
+            # A pong cannot overtake the frame that is on its way before it: a large message over a slow line
+            # is no silence.
+            self._octets_at_ping = self._octets_received
+            self.autoPingTimeoutCall = self.factory.timer.call_later(
+                self.autoPingTimeout, self.onAutoPingTimeout
+            )
+            return
+        self.fail_with(EndReason.PING_TIMEOUT, 1001, "no pong within ping-timeout")
+
+    def sendPing(self, payload: bytes | None = None) -> None:
+        self._octets_at_ping = self._octets_received
+        super().sendPing(payload)
+
+    def dropConnection(self, abort: bool = False) -> None:
+        """End the transport: in order (flush, half close, close timer), or at once with ``abort``."""
+        if abort:
+            self._abort(EndReason.ABORTED)
+            return
+        if self.phase is Phase.OPEN or self.phase is Phase.CLOSING:
+            # Called by a program, without a closing handshake.
+            self._ends(EndReason.ABORTED)
+            self._advance(Event.FAILED)
+        self._mark_dropped()
+        self.link.finish(self.factory.settings.close_timeout)
+
+    def _abort(self, why: EndReason) -> None:
+        if self.phase is not Phase.GONE:
+            self._ends(why)
+            self._advance(Event.ABORTED)
+            self._cancel_decision()
+            self._mark_dropped()
+            self.link.abort()
+
+    def _closeConnection(self, abort: bool = False) -> None:
+        self.dropConnection(abort)
+
+    # -- bookkeeping ------------------------------------------------------------------------------------
+
+    def _advance(self, event: Event) -> None:
+        before = self.phase
+        self.phase = follow(before, event)
+        if before is Phase.OPEN:
+            self._left_open()
+
+    def _left_open(self) -> None:
+        """No message goes in or out any more: a broadcast must skip this connection from now on, not from the
+        end of TCP on."""
+        self._stop_pings()
+        self.factory.connection_closing(self)
+        try:
+            if self.service is not None:
+                self.service.closed(self)
+        except Exception:
+            _log.failure("{id} closed failed", id=self.id)
+
+    def _ends(self, reason: EndReason, *, code: int | None = None, status: int | None = None) -> None:
+        # The first cause decides.
+        if self.end is None:
+            self.end = End(reason, code, status)
+
+    def _mark_dropped(self) -> None:
+        """Autobahn's idea of an ended connection: it processes no more data and keeps none."""
+        self.data = b""
+        if self.state != self.STATE_CLOSED:
+            self.state = self.STATE_CLOSED
+            self.droppedByMe = True
+            self.is_closed.callback(self)
+        if self.openHandshakeTimeoutCall is not None:
+            self.openHandshakeTimeoutCall.cancel()
+            self.openHandshakeTimeoutCall = None
+
+    def _stop_pings(self) -> None:
+        for name in ("autoPingPendingCall", "autoPingTimeoutCall"):
+            call = getattr(self, name)
+            if call is not None:
+                call.cancel()
+                setattr(self, name, None)
+
+    # -- the log: one line when a connection opens, one when it ends ------------------------------------
+
+    def _log_open(self) -> None:
+        _log.info(
+            "{id} open: peer={peer} path={path} origin={origin} subprotocol={subprotocol}",
+            id=self.id,
+            peer=self.peer,
+            path=self._described_path,
+            origin=self._described_origin,
+            subprotocol=escape_peer_text(self.websocket_protocol_in_use or "-"),
+        )
+
+    def _log_end(self) -> None:
+        end = self.end
+        assert end is not None
+        now = self.factory.reactor.seconds()
+        stats = self.trafficStats
+        opened = self._opened_at is not None
+        _log.info(
+            "{id} {kind}: reason={reason} code={code} status={status} ended={ended} peer={peer} path={path} "
+            "origin={origin} seconds={seconds:.3f} received={received}/{received_bytes} "
+            "sent={sent}/{sent_bytes} close_reason={close_reason}",
+            id=self.id,
+            kind="closed" if opened else "not opened",
+            reason=end.reason.value,
+            code=end.code if end.code is not None else "-",
+            status=end.status if end.status is not None else "-",
+            ended="clean" if self.closed_cleanly else "cut",
+            peer=self.peer,
+            path=self._described_path,
+            origin=self._described_origin,
+            seconds=now - (self._started_at if self._opened_at is None else self._opened_at),
+            received=stats.incomingWebSocketMessages,
+            received_bytes=stats.incomingOctetsAppLevel,
+            sent=stats.outgoingWebSocketMessages,
+            sent_bytes=stats.outgoingOctetsAppLevel,
+            close_reason=escape_peer_text(self.remoteCloseReason) if self.remoteCloseReason else "-",
+        )
+
+    def _log_message(self, direction: str, payload: bytes, is_binary: bool) -> None:
+        _log.info(
+            "{id} {direction} {kind} {size}: {payload}",
+            id=self.id,
+            direction=direction,
+            kind="binary" if is_binary else "text",
+            size=len(payload),
+            payload=escape_peer_text(payload),
+        )
+
+
+def _peer_text(link: Link) -> str:
+    """The peer as the log shows it: ``127.0.0.1:40000``, ``[::1]:40000``, ``unix``."""
+    address = link.getPeer()
+    host = getattr(address, "host", None)
+    if host is None:
+        return "unix"
+    return f"[{host}]:{address.port}" if ":" in host else f"{host}:{address.port}"  # type: ignore[attr-defined]
+
+
+def _is_tls_failure(reason: Failure) -> bool:
+    return not isinstance(reason.value, ConnectionDone | ConnectionLost) and type(
+        reason.value
+    ).__module__.startswith("OpenSSL")

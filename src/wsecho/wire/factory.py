@@ -1,0 +1,260 @@
+"""The factory: options of all connections of one listener, every Autobahn default set on purpose, and who is
+connected.
+
+Rules of this file: no bytes, no messages. It holds what the connections share; the protocol asks it.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from autobahn.websocket.compress import (
+    PerMessageDeflateOffer,
+    PerMessageDeflateOfferAccept,
+)
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IAddress
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from wsecho.policy.hosts import AllowedHosts
+from wsecho.policy.http import HttpAnswer
+from wsecho.policy.origins import AllowedOrigins, OriginPolicy, admitting_option
+from wsecho.policy.settings import Settings
+from wsecho.policy.text import escape_peer_text
+from wsecho.wire.beneath import AutobahnFactory, ReactorTimer
+from wsecho.wire.interfaces import IService
+from wsecho.wire.protocol import ServerProtocol
+
+__all__ = ["ServerFactory"]
+
+_log = Logger("wsecho")
+_ids = itertools.count(1)
+_offer: Any = PerMessageDeflateOffer
+_accept: Any = PerMessageDeflateOfferAccept
+_DEFLATE = "permessage-deflate"
+_SECONDS_BETWEEN_ORIGIN_HINTS = 60.0
+
+
+@implementer(IService)
+class _NoService:
+    """For factories without a route: messages go to the protocol's own ``onMessage``."""
+
+    def opened(self, connection: Any) -> None:
+        return None
+
+    def message_arrived(self, connection: Any, payload: bytes, is_binary: bool) -> None:
+        return None
+
+    def closed(self, connection: Any) -> None:
+        return None
+
+
+class ServerFactory(AutobahnFactory):  # type: ignore[misc]
+    """Makes the connections of one listener.
+
+    :param reactor: ``IReactorTime``; the global reactor when None
+    :param settings: limits and timers; wsecho's defaults when None
+    :param origins: who may connect; same origin only when None
+    :param hosts: accepted Host headers; any when None
+    :param subprotocols: supported subprotocols; the client's first that is among them is spoken (as in Qt's
+        ``QWebSocketServer::setSupportedSubprotocols``), none is fine
+    :param server_name: value of the ``Server`` header; empty sends none
+    :param is_secure: whether the listener speaks TLS
+    :param route: from a decoded path to its service, None for 404; without a route every path is accepted and
+        messages go to the protocol's ``onMessage``
+    :param page: from the decoded path of a plain GET to its answer, None for no page
+    :param debug: log every message, escaped and shortened
+    """
+
+    protocol = ServerProtocol
+    noisy = False
+    no_service = _NoService()
+
+    def __init__(
+        self,
+        *,
+        reactor: Any = None,
+        settings: Settings | None = None,
+        origins: OriginPolicy | None = None,
+        hosts: AllowedHosts | None = None,
+        subprotocols: Sequence[str] = (),
+        server_name: str = "",
+        is_secure: bool = False,
+        route: Callable[[str], IService | None] | None = None,
+        page: Callable[[str], HttpAnswer | None] | None = None,
+        debug: bool = False,
+    ) -> None:
+        self.settings = Settings() if settings is None else settings
+        super().__init__(
+            url="wss://localhost" if is_secure else "ws://localhost",
+            protocols=list(subprotocols),
+            server=server_name,
+            reactor=reactor,
+        )
+        self.origins: OriginPolicy = AllowedOrigins() if origins is None else origins
+        self.hosts = AllowedHosts() if hosts is None else hosts
+        self.debug = debug
+        self.route: Callable[[str], IService | None] = self._any_path if route is None else route
+        self.page: Callable[[str], HttpAnswer | None] = _no_page if page is None else page
+        self.timer = ReactorTimer(self.reactor)
+        self._batched_timer = self.timer
+        self.connections: set[ServerProtocol] = set()
+        """The open connections."""
+        self._alive: set[ServerProtocol] = set()
+        self._all_gone: list[Deferred[None]] = []
+        self._is_shutting_down = False
+        self._origin_hint_at: float | None = None
+
+    def _any_path(self, path: str) -> IService:
+        return self.no_service
+
+    # -- Autobahn's options ----------------------------------------------------------------------------------
+
+    def resetProtocolOptions(self) -> None:
+        """Set every option of Autobahn, from :class:`wsecho.policy.settings.Settings` or with the reason
+        beside it."""
+        super().resetProtocolOptions()
+        for name, value in self._options().items():
+            setattr(self, name, value)
+
+    def _options(self) -> Mapping[str, Any]:
+        settings = self.settings
+        return {
+            "versions": [13],  # Autobahn also takes 8, a draft whose Origin header has another name
+            "webStatus": False,  # its page mirrors ?redirect= and shows a version
+            "utf8validateIncoming": True,  # RFC 6455 section 8.1
+            "requireMaskedClientFrames": True,  # section 5.1
+            "maskServerFrames": False,  # section 5.1
+            "applyMask": True,
+            "maxFramePayloadSize": settings.max_frame_size,
+            "maxMessagePayloadSize": settings.max_message_size,
+            "autoFragmentSize": 0,  # echo and broadcast send unfragmented
+            "failByDrop": False,  # a violation is answered by its close code, not by a reset
+            "echoCloseCodeReason": True,  # section 5.5.1: typically echoes the status code received
+            "openHandshakeTimeout": settings.handshake_timeout,
+            # The link keeps this time: see Connection.sendCloseFrame.
+            "closeHandshakeTimeout": settings.close_timeout,
+            "tcpNoDelay": True,  # small messages must not wait for the ACK of the one before
+            "serveFlashSocketPolicy": False,
+            "flashSocketPolicy": "",
+            "perMessageCompressionAccept": self._accept_compression,
+            "autoPingInterval": settings.ping_interval if settings.sends_pings else 0,
+            "autoPingTimeout": settings.ping_timeout,
+            "autoPingSize": 12,
+            # A peer that sends, but never answers, is not alive in both directions.
+            "autoPingRestartOnAnyTraffic": False,
+            "allowedOrigins": [
+                "*"
+            ],  # decided in onConnect, with 403; Autobahn's answers 400 and parses loosely
+            "allowNullOrigin": True,  # likewise
+            "maxConnections": 0,  # Autobahn counts connections that are not open yet
+            "trustXForwardedFor": 0,
+            "logOctets": False,
+            "logFrames": False,
+            "trackTimings": False,
+        }
+
+    def setProtocolOptions(self, *args: Any, **options: Any) -> None:
+        """Change options of Autobahn. Its own silently switches ``allowNullOrigin`` off whenever it is not
+        given."""
+        options.setdefault("allowNullOrigin", self.allowNullOrigin)
+        super().setProtocolOptions(*args, **options)
+
+    def valid_offers(
+        self, extensions: Sequence[tuple[str, dict[str, Any]]]
+    ) -> list[tuple[str, dict[str, Any]]]:
+        """The client's permessage-deflate offers that are well formed (RFC 7692 section 7.1)."""
+        valid = []
+        for name, parameters in extensions:
+            if name == _DEFLATE:
+                try:
+                    _offer.parse(parameters)
+                except Exception:  # Autobahn raises bare Exception for a bad parameter
+                    continue
+                valid.append((name, parameters))
+        return valid
+
+    def _accept_compression(self, offers: Sequence[Any]) -> Any:
+        if self.settings.compression == "deflate":
+            for offer in offers:
+                if isinstance(offer, PerMessageDeflateOffer):
+                    return _accept(offer)
+        return None
+
+    def choose_subprotocol(self, offered: Sequence[str]) -> str | None:
+        """The client's first subprotocol that is supported; None when there is none."""
+        return next((name for name in offered if name in self.protocols), None)
+
+    # -- connections -----------------------------------------------------------------------------------------
+
+    def next_id(self) -> int:
+        """A number for a connection, counted over all factories of the process, so that a log has each
+        once."""
+        return next(_ids)
+
+    def buildProtocol(self, addr: IAddress) -> ServerProtocol | None:
+        """A protocol for an accepted connection; None, which closes it, once the server is stopping."""
+        if self._is_shutting_down:
+            return None
+        protocol: ServerProtocol = super().buildProtocol(addr)
+        return protocol
+
+    def connection_made(self, connection: ServerProtocol) -> None:
+        """A transport was accepted."""
+        self._alive.add(connection)
+
+    def connection_opened(self, connection: ServerProtocol) -> None:
+        """The opening handshake is complete."""
+        self.connections.add(connection)
+
+    def connection_closing(self, connection: ServerProtocol) -> None:
+        """The connection carries no more messages; its transport may still flush, or wait for the peer's
+        Close."""
+        self.connections.discard(connection)
+
+    def connection_lost(self, connection: ServerProtocol) -> None:
+        """The transport has ended."""
+        self.connections.discard(connection)
+        self._alive.discard(connection)
+        if not self._alive:
+            waiting, self._all_gone = self._all_gone, []
+            for deferred in waiting:
+                deferred.callback(None)
+
+    def shutdown(self) -> Deferred[None]:
+        """End every connection: Close 1001 to open ones, 503 to those in handshake; nobody is accepted any
+        more.
+
+        :returns: fires when all transports have ended, at the latest after the close timeout
+        """
+        self._is_shutting_down = True
+        for connection in list(self._alive):
+            connection.shut_down()
+        if not self._alive:
+            return succeed(None)
+        deferred: Deferred[None] = Deferred()
+        self._all_gone.append(deferred)
+        return deferred
+
+    def origin_refused(self, origin: str) -> None:
+        """Log a refused origin, once a minute at most, with the option that would admit it."""
+        now = self.reactor.seconds()
+        if self._origin_hint_at is not None and now - self._origin_hint_at < _SECONDS_BETWEEN_ORIGIN_HINTS:
+            return
+        self._origin_hint_at = now
+        option = admitting_option(origin)
+        if option is None:
+            _log.warn("refused origin {origin}, which is no origin", origin=escape_peer_text(origin))
+        else:
+            _log.warn(
+                "refused origin {origin}; --allow-origin={option} would admit it",
+                origin=escape_peer_text(origin),
+                option=option,
+            )
+
+
+def _no_page(path: str) -> HttpAnswer | None:
+    return None

@@ -1,0 +1,26 @@
+"""What the wire asks of the rooms above it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from zope.interface import Interface
+
+__all__ = ["IService"]
+
+
+class IService(Interface):
+    """What happens to the messages of the connections on one path.
+
+    An exception from any of these ends that one connection with 1011 and is logged; it never reaches another
+    connection. ``connection`` is the :class:`wsecho.wire.protocol.ServerProtocol` of the peer.
+    """
+
+    def opened(connection: Any) -> None:
+        """The opening handshake of ``connection`` is complete; it may be written to."""
+
+    def message_arrived(connection: Any, payload: bytes, is_binary: bool) -> None:
+        """``connection`` sent a whole message: ``payload`` is UTF-8 when ``is_binary`` is false."""
+
+    def closed(connection: Any) -> None:
+        """``connection``, opened before, takes no more messages. Called once."""

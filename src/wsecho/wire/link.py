@@ -1,0 +1,219 @@
+"""The link: the one owner of reading, writing and ending of a connection, plain or TLS.
+
+Rules of this file: nothing else in wsecho calls the transport. The protocol, and Autobahn under it, have the
+link as their ``transport``; the link has the real one. So whatever replaces the inside of a connection later
+(another reader, a bounded output queue) replaces it here and nowhere else. The link knows no frames, no HTTP
+and no policy: it is told to write, to finish or to abort, and who holds reading.
+
+How a connection ends (RFC 6455 section 7.1.1). ``finish`` flushes what was written, then shuts down the
+writing half and goes on reading, discarding, until the peer ends: closing at once with unread bytes in the
+kernel makes it answer with RST, which destroys the Close frame or HTTP answer on its way. Over TLS,
+close_notify takes the place of the half close. A peer that never ends, or never reads, meets the close timer,
+and the connection is aborted: ``loseConnection`` alone waits for a full buffer, or for the peer's
+close_notify, for ever.
+"""
+
+from __future__ import annotations
+
+from enum import IntFlag
+from typing import Any, Protocol
+
+from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime, ISSLTransport, ITransport
+from zope.interface import implementer
+
+__all__ = ["Hold", "Link", "LinkOwner"]
+
+
+class Hold(IntFlag):
+    """Who wants reading to pause. Reading goes on when nobody does."""
+
+    NONE = 0
+    DECISION = 1
+    """The buffer for what arrives while the connection is decided on is full."""
+    PROGRAM = 2
+    """The embedding program called ``pause_reading``."""
+
+
+class LinkOwner(Protocol):
+    """What the link asks of the protocol above it."""
+
+    def close_timed_out(self) -> None:
+        """The close timer fired; the link aborts after this call."""
+
+
+@implementer(ITransport)
+class Link:
+    """One connection's way to its transport.
+
+    :param transport: the transport that Twisted made: ``tcp.Server``, ``unix.Server``, TLS, or a wrapper of
+        one
+    :param clock: source of the close timer
+    :param owner: told when the close timer fires
+    """
+
+    __slots__ = ("_clock", "_finishing", "_holds", "_owner", "_producer", "_timer", "_transport", "is_secure")
+
+    disconnecting = False  # of ITransport's implementations; Twisted's own producers read it
+
+    def __init__(self, transport: Any, clock: IReactorTime, owner: LinkOwner) -> None:
+        self._transport: Any = transport
+        self._clock = clock
+        self._owner: LinkOwner | None = owner
+        self._holds = Hold.NONE
+        self._finishing = False
+        self._producer: Any = None
+        self._timer: IDelayedCall | None = None
+        self.is_secure: bool = ISSLTransport.providedBy(transport)
+
+    # -- who is there ----------------------------------------------------------------------------------------
+
+    def getPeer(self) -> IAddress:
+        """The peer's address; behind ``haproxy:`` endpoints the client's, not the proxy's."""
+        peer: IAddress = self._transport.getPeer()
+        return peer
+
+    def getHost(self) -> IAddress:
+        """The local address."""
+        host: IAddress = self._transport.getHost()
+        return host
+
+    def getHandle(self) -> Any:
+        """The pyOpenSSL connection over TLS, else the socket. Only to look at."""
+        return self._transport.getHandle()
+
+    def set_no_delay(self, enabled: bool) -> None:
+        """Switch Nagle's algorithm off (``True``) or on, where the transport is TCP."""
+        setter = getattr(self._transport, "setTcpNoDelay", None)
+        if setter is None:
+            return
+        try:
+            setter(enabled)
+        except (AttributeError, OSError):
+            # A Unix socket, or a wrapper of one, has the method but not the option; a peer may be gone
+            # already.
+            return
+
+    # -- reading ---------------------------------------------------------------------------------------------
+
+    @property
+    def is_reading(self) -> bool:
+        """Whether nobody holds reading."""
+        return not self._holds
+
+    def hold(self, holder: Hold) -> None:
+        """Stop reading on behalf of ``holder``. The peer's leaving is not seen while reading is held: the
+        close timer and the pings notice it."""
+        if self._finishing or self._transport is None:
+            return
+        if not self._holds:
+            self._transport.pauseProducing()
+        self._holds |= holder
+
+    def release(self, holder: Hold) -> None:
+        """Take back the hold of ``holder``; reading goes on when it was the last."""
+        held = self._holds
+        self._holds = held & ~holder
+        if held and not self._holds and self._transport is not None:
+            self._transport.resumeProducing()
+
+    def is_held_by(self, holder: Hold) -> bool:
+        """Whether ``holder`` holds reading."""
+        return bool(self._holds & holder)
+
+    # -- writing ---------------------------------------------------------------------------------------------
+
+    def write(self, data: bytes) -> None:
+        """Queue ``data``. Ignored once the connection is ending: the Close frame or HTTP answer is the last
+        word."""
+        if not self._finishing and self._transport is not None:
+            self._transport.write(data)
+
+    def writeSequence(self, data: Any) -> None:
+        """Queue the joined chunks."""
+        self.write(b"".join(data))
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        """Let the program's producer follow the pace of the transport (Twisted's IConsumer)."""
+        if self._finishing or self._transport is None:
+            producer.stopProducing()
+            return
+        self._transport.registerProducer(producer, streaming)
+        self._producer = producer
+
+    def unregisterProducer(self) -> None:
+        """Forget the program's producer. Harmless without one: Autobahn calls it at every end."""
+        if self._producer is not None:
+            self._producer = None
+            if self._transport is not None:
+                self._transport.unregisterProducer()
+
+    # -- ending ----------------------------------------------------------------------------------------------
+
+    def start_close_timer(self, seconds: float) -> None:
+        """Abort the connection in ``seconds`` unless it has ended. The first call decides: one timer covers
+        the peer's answer to our Close, the flush and the end of the transport."""
+        if self._timer is None and self._transport is not None:
+            self._timer = self._clock.callLater(seconds, self._close_timer_fired)
+
+    def _close_timer_fired(self) -> None:
+        self._timer = None
+        if self._owner is not None:
+            self._owner.close_timed_out()
+        self.abort()
+
+    def finish(self, seconds: float) -> None:
+        """Flush, tell the peer that nothing more comes, and wait up to ``seconds`` for its end."""
+        if self._finishing or self._transport is None:
+            return
+        self._finishing = True
+        # A producer left registered would make Twisted wait for it before it shuts anything down.
+        producer = self._producer
+        self.unregisterProducer()
+        if producer is not None:
+            producer.stopProducing()
+        # While reading is held the peer's end would not be seen.
+        self.release(self._holds)
+        self.start_close_timer(seconds)
+        half_close = None if self.is_secure else getattr(self._transport, "loseWriteConnection", None)
+        if half_close is not None:
+            half_close()
+        else:
+            self._transport.loseConnection()
+
+    def peer_finished(self, seconds: float) -> None:
+        """The peer ended its writing half: flush what is queued, then close."""
+        if self._transport is None:
+            return
+        self._finishing = True
+        self._holds = Hold.NONE
+        self.unregisterProducer()
+        self.start_close_timer(seconds)
+        self._transport.loseConnection()
+
+    def loseConnection(self) -> None:
+        """Twisted's name for the orderly end; the protocol's ``dropConnection`` is the way to it."""
+        raise NotImplementedError("end a connection by sendClose or dropConnection")
+
+    def abort(self) -> None:
+        """Drop the connection now; what is queued is lost."""
+        self._cancel_timer()
+        if self._transport is not None:
+            self._finishing = True
+            transport = self._transport
+            self.unregisterProducer()
+            transport.abortConnection()
+
+    def ended(self) -> None:
+        """The transport reported its end. Nothing of it is touched after this."""
+        self._cancel_timer()
+        producer, self._producer = self._producer, None
+        self._finishing = True
+        self._transport = None
+        self._owner = None
+        if producer is not None:
+            producer.stopProducing()
+
+    def _cancel_timer(self) -> None:
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()

@@ -1,0 +1,408 @@
+"""The server's side of one connection: how it opens, and what happens to messages.
+
+Rules of this file: what is allowed stands in ``policy`` and is asked through the factory; what happens to a
+message stands in the service that the factory's route names, or in a subclass's ``onMessage``. How a
+connection closes and ends is :mod:`wsecho.wire.connection`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import parse_qs, unquote
+
+from autobahn.exception import Disconnected
+from autobahn.websocket.types import ConnectionDeny, ConnectionRequest
+from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from wsecho.policy.end_reasons import EndReason, reason_for_status
+from wsecho.policy.http import HttpAnswer, render
+from wsecho.policy.lifecycle import Event, Phase
+from wsecho.policy.origins import OriginRequest
+from wsecho.policy.text import escape_peer_text
+from wsecho.wire.admission import HeadBuffer, HeadRefused, RequestHead, Upgrade, check_upgrade, parse_head
+from wsecho.wire.connection import Connection
+from wsecho.wire.link import Hold
+
+__all__ = ["OriginDenied", "ServerProtocol"]
+
+_log = Logger("wsecho")
+_PLAIN_TEXT = (("Content-Type", "text/plain; charset=utf-8"),)
+
+
+class OriginDenied(ConnectionDeny):
+    """The origin policy said no: 403 (RFC 6455 section 4.2.2), never Autobahn's 400."""
+
+    def __init__(self) -> None:
+        super().__init__(ConnectionDeny.FORBIDDEN, "origin not allowed")  # type: ignore[no-untyped-call]
+
+
+class ServerProtocol(Connection):
+    """One connection of a :class:`wsecho.ServerFactory`.
+
+    Subclass it as you would Autobahn's class: ``onConnect``, ``onOpen``, ``onMessage``, ``onClose``,
+    ``sendMessage``, ``sendClose`` keep their meaning, but
+
+    - ``onOpen`` is never called for a peer that has left, and an exception of yours ends this one connection
+      with 1011;
+    - messages that arrive after wsecho sent Close are discarded;
+    - ``sendClose`` takes every code that may be sent (RFC 6455 section 7.4), 1001 and 1013 among them.
+
+    :ivar request: the opening handshake's ``ConnectionRequest``; None before it
+    """
+
+    request: ConnectionRequest | None = None
+
+    _decision: Deferred[Any] | None = None
+
+    def connectionMade(self) -> None:
+        self._head = HeadBuffer(self.factory.settings.max_head_size)
+        self._pending = bytearray()
+        super().connectionMade()
+
+    def shut_down(self) -> None:
+        """The server stops: Close 1001 to an open connection, 503 or an abort to one that is not open yet."""
+        if self.phase is Phase.OPEN:
+            self.close_with(EndReason.SHUTDOWN, 1001, "server is stopping")
+        elif self.phase is Phase.DECIDING or (self.phase is Phase.CONNECTING and len(self._head)):
+            self._refuse(503, "the server is stopping", reason=EndReason.SHUTDOWN)
+        elif self.phase is Phase.CONNECTING:
+            self._abort(EndReason.SHUTDOWN)
+
+    # -- the opening handshake -------------------------------------------------------------------------------
+
+    def _feed_head(self, data: bytes) -> None:
+        try:
+            complete = self._head.feed(data)
+            if complete is None:
+                return
+            head_bytes, rest = complete
+            settings = self.factory.settings
+            head = parse_head(head_bytes, max_line=settings.max_head_line, max_lines=settings.max_head_lines)
+            self._described_path = escape_peer_text(head.path)
+            self._described_origin = escape_peer_text(head.headers.get("origin", "")) or "-"
+            self._admit(head, rest)
+        except HeadRefused as refusal:
+            self._refuse(refusal.status, refusal.detail, headers=refusal.headers)
+
+    def _admit(self, head: RequestHead, rest: bytes) -> None:
+        factory = self.factory
+        path = unquote(head.path, errors="replace")
+        if not factory.hosts.allows(head.host):
+            raise HeadRefused(421, "the Host header names no host that is served here")
+        if head.method not in ("GET", "HEAD"):
+            raise HeadRefused(405, "the method is neither GET nor HEAD", [("Allow", "GET, HEAD")])
+        if not head.wants_websocket or head.method == "HEAD":
+            self._answer_plain(path, head_only=head.method == "HEAD")
+            return
+        service = factory.route(path)
+        if service is None:
+            raise HeadRefused(404, "nothing is served at this path")
+        upgrade = check_upgrade(head, self.versions)
+        if service is not factory.no_service:
+            self.service = service
+        self._begin_decision(head, path, upgrade, rest)
+
+    def _answer_plain(self, path: str, *, head_only: bool) -> None:
+        page = self.factory.page(path)
+        if page is not None:
+            self._answer(page, head_only=head_only)
+        elif self.factory.route(path) is not None:
+            needed = (("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13"))
+            self._refuse(426, "this path is for WebSocket clients", headers=needed, head_only=head_only)
+        else:
+            self._refuse(404, "nothing is served at this path", head_only=head_only)
+
+    def _begin_decision(self, head: RequestHead, path: str, upgrade: Upgrade, rest: bytes) -> None:
+        """Hand what was checked to Autobahn, in the attributes that its own parser would have set, and ask
+        ``onConnect``."""
+        headers = dict(head.headers)
+        self.http_headers = headers
+        self.http_request_uri = head.path + ("?" + head.query if head.query else "")
+        self.http_request_path = head.path
+        self.http_request_params = parse_qs(head.query)
+        self.http_request_host = head.host_name
+        self.websocket_version = upgrade.version
+        self.websocket_protocols = list(upgrade.subprotocols)
+        self.websocket_origin = headers.get("origin", "")
+        self.websocket_extensions = self._usable_extensions(upgrade.extensions)
+        self._wskey = upgrade.key
+        self._decoded_path = path
+        request: Any = ConnectionRequest
+        self.request = request(
+            self.peer,
+            headers,
+            self.http_request_host,
+            head.path,
+            self.http_request_params,
+            self.websocket_version,
+            self.websocket_origin,
+            self.websocket_protocols,
+            self.websocket_extensions,
+        )
+        self._advance(Event.HEAD_ACCEPTED)
+        self._pending += rest
+        # A coroutine function may override onConnect as well.
+        decision = Deferred.fromCoroutine(_ask(self.onConnect, self.request))
+        self._decision = decision
+        decision.addCallbacks(self._decided, self._refused)
+        decision.addErrback(self._decision_broke)
+
+    def _usable_extensions(self, header: str) -> list[tuple[str, dict[str, Any]]]:
+        """The offers that can be accepted. One that is unknown or invalid is declined, not answered by 400
+        (RFC 7692 section 5); Autobahn's other codecs (brotli, snappy, bzip2) are never offered to it."""
+        if not header or self.factory.settings.compression == "off":
+            return []
+        return self.factory.valid_offers(self._parseExtensionsHeader(header))
+
+    def _feed_pending(self, data: bytes) -> None:
+        # Read on while the connection is decided on, so that the peer's leaving is seen; only a full buffer
+        # pauses.
+        self._pending += data
+        if len(self._pending) >= self.factory.settings.max_head_size:
+            self.link.hold(Hold.DECISION)
+
+    def _decided(self, accepted: Any) -> None:
+        if self.phase is not Phase.DECIDING:
+            return
+        if self.link.is_held_by(Hold.DECISION):
+            # The end of a peer is not seen while reading is held: read again, and decide when the reactor has
+            # looked twice.
+            self.link.release(Hold.DECISION)
+            later = self.factory.reactor.callLater
+            later(0, later, 0, self._decided_after_pause, accepted)
+            return
+        self._open(accepted)
+
+    def _decided_after_pause(self, accepted: Any) -> None:
+        self.link.release(Hold.DECISION)
+        if self.phase is Phase.DECIDING:
+            succeed(accepted).addCallback(self._open).addErrback(self._decision_broke)
+
+    def _open(self, accepted: Any) -> None:
+        subprotocol = accepted[0] if isinstance(accepted, tuple) else accepted
+        if subprotocol is not None and subprotocol not in self.websocket_protocols:
+            raise ValueError(f"onConnect chose {subprotocol!r}, a subprotocol that the client did not offer")
+        self._decision = None
+        self.data = bytes(self._pending)
+        self._pending = bytearray()
+        self.succeedHandshake(accepted)
+
+    def _refused(self, failure: Failure) -> None:
+        # A decision that nobody waits for any more was cancelled.
+        expected = (ConnectionDeny,) if self.phase is Phase.DECIDING else (ConnectionDeny, CancelledError)
+        if not isinstance(failure.value, expected):
+            self._decision_broke(failure)
+        elif isinstance(failure.value, OriginDenied):
+            self.factory.origin_refused(self.websocket_origin)
+            self._refuse(403, "the origin is not allowed", reason=EndReason.ORIGIN_DENIED)
+        elif isinstance(failure.value, ConnectionDeny):
+            self._refuse(failure.value.code, "the connection is not allowed", reason=EndReason.DENIED)
+
+    def _decision_broke(self, failure: Failure) -> None:
+        """``onConnect``, or a policy it asked, raised something else than ``ConnectionDeny``: our fault, and
+        a closed door."""
+        _log.failure("{id} onConnect failed", failure=failure, id=self.id)
+        if self.phase is Phase.DECIDING:
+            self._refuse(500, "internal error")
+        else:
+            self._fail_connection(1011, "internal error")
+
+    def _cancel_decision(self) -> None:
+        decision, self._decision = self._decision, None
+        if decision is not None:
+            decision.cancel()
+        self._pending = bytearray()
+
+    def onConnect(self, request: ConnectionRequest) -> Any:
+        """Decide on the connection: the origin policy first, then the subprotocol.
+
+        Override it to decide more, and return or await what ``super().onConnect(request)`` gives.
+
+        :returns: the subprotocol or None, or a Deferred of it
+        :raises ConnectionDeny: to refuse, with an HTTP status
+        """
+        headers = self.http_headers
+        asked = OriginRequest(headers.get("origin"), headers["host"], self._decoded_path, self.peer)
+        verdict = self.factory.origins(asked)
+        if isinstance(verdict, Deferred):
+            return verdict.addCallback(self._origin_decided)
+        return self._origin_decided(verdict)
+
+    def _origin_decided(self, allowed: object) -> str | None:
+        # A policy that forgets its return statement, or returns a truthy mistake, opens no door.
+        if not isinstance(allowed, bool):
+            raise TypeError(f"the origin policy returned {allowed!r}, not True or False")
+        if not allowed:
+            raise OriginDenied()
+        return self.factory.choose_subprotocol(self.websocket_protocols)
+
+    def failHandshake(self, reason: str, code: int = 400, responseHeaders: Any = None) -> None:
+        """Answer the opening handshake with an HTTP status. ``reason``, in which Autobahn quotes the peer,
+        stays out of the answer."""
+        self._refuse(code, "the opening handshake failed", headers=tuple(responseHeaders or ()))
+
+    def _refuse(
+        self,
+        status: int,
+        detail: str,
+        *,
+        headers: tuple[tuple[str, str], ...] = (),
+        head_only: bool = False,
+        reason: EndReason | None = None,
+    ) -> None:
+        """Answer with another HTTP status than 101. ``detail`` is a fixed sentence: it is the answer's
+        body."""
+        if self.phase in (Phase.CONNECTING, Phase.DECIDING):
+            self.wasNotCleanReason = detail
+            answer = HttpAnswer(status, (*headers, *_PLAIN_TEXT), f"{detail}\n".encode("ascii"))
+            self._answer(answer, head_only=head_only, reason=reason)
+
+    def _answer(
+        self, answer: HttpAnswer, *, head_only: bool = False, reason: EndReason | None = None
+    ) -> None:
+        """Write a complete HTTP answer and end the connection."""
+        self._ends(reason or reason_for_status(answer.status), status=answer.status)
+        self._advance(Event.ANSWERED)
+        self._cancel_decision()
+        self.link.write(render(answer, head_only=head_only, server_name=self.factory.server or ""))
+        self.dropConnection(abort=False)
+
+    def onOpenHandshakeTimeout(self) -> None:
+        self.openHandshakeTimeoutCall = None
+        if self.phase is Phase.DECIDING:
+            self._refuse(503, "the decision took too long")
+        elif self.phase is Phase.CONNECTING and len(self._head):
+            self._refuse(408, "the opening handshake took too long")
+        elif self.phase is Phase.CONNECTING:
+            # Not one byte of HTTP, or TLS unfinished: there is nobody to answer.
+            self.wasOpenHandshakeTimeout = True
+            self._abort(EndReason.HANDSHAKE_TIMEOUT)
+
+    # -- messages ---------------------------------------------------------------------------------------
+
+    def _onOpen(self) -> None:
+        if self.phase is not Phase.DECIDING:
+            return
+        self._advance(Event.OPENED)
+        self._opened_at = self.factory.reactor.seconds()
+        self.factory.connection_opened(self)
+        self._log_open()
+        try:
+            if self.service is not None:
+                self.service.opened(self)
+            self.onOpen()
+        except Exception:
+            self._program_failed("onOpen")
+
+    def onMessageEnd(self) -> None:
+        # Autobahn's own fires an observable, a Deferred for each message, which nothing here observes.
+        parts = self.message_data
+        self.message_data = None
+        if not self.failedByMe:
+            self._onMessage(parts[0] if len(parts) == 1 else b"".join(parts), self.message_is_binary)
+
+    def _onMessage(self, payload: bytes, isBinary: bool) -> None:
+        if self.phase is not Phase.OPEN:
+            return
+        if self.factory.debug:
+            self._log_message("received", payload, isBinary)
+        try:
+            self.onMessage(payload, isBinary)
+        except Exception:
+            self._program_failed("onMessage")
+
+    def onMessage(self, payload: bytes, isBinary: bool) -> None:
+        """A whole message arrived; hands it to the service.
+
+        :param payload: the payload; UTF-8 when ``isBinary`` is false
+        """
+        if self.service is not None:
+            self.service.message_arrived(self, payload, isBinary)
+
+    def _onPing(self, payload: bytes) -> None:
+        try:
+            self.onPing(payload)
+        except Exception:
+            self._program_failed("onPing")
+
+    def _onPong(self, payload: bytes) -> None:
+        try:
+            self.onPong(payload)
+        except Exception:
+            self._program_failed("onPong")
+
+    def _onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
+        try:
+            self.onClose(wasClean, code, reason)
+        except Exception:
+            _log.failure("{id} onClose failed", id=self.id)
+
+    def _program_failed(self, where: str) -> None:
+        """Code above the wire raised: this connection ends with 1011, no other notices."""
+        _log.failure("{id} {where} failed", id=self.id, where=where)
+        self._fail_connection(1011, "internal error")
+
+    def sendMessage(
+        self,
+        payload: bytes,
+        isBinary: bool = False,
+        fragmentSize: int | None = None,
+        sync: bool = False,
+        doNotCompress: bool = False,
+    ) -> None:
+        """Send a message.
+
+        :param payload: bytes; UTF-8 when ``isBinary`` is false
+        :raises Disconnected: when the connection is not open
+        """
+        if self.phase is not Phase.OPEN:
+            raise Disconnected("the connection is not open")
+        if self.factory.debug:
+            self._log_message("sent", payload, isBinary)
+        # Autobahn applies the limit for what arrives to what is sent as well, and after compression, which
+        # makes incompressible messages of exactly the limit larger than it: such a message could not be
+        # echoed.
+        limit, self.maxMessagePayloadSize = self.maxMessagePayloadSize, 0
+        try:
+            super().sendMessage(payload, isBinary, fragmentSize, sync, doNotCompress)
+        finally:
+            self.maxMessagePayloadSize = limit
+
+    def sendPreparedMessage(self, preparedMsg: Any) -> None:
+        """Send a message that was framed once for many receivers (``factory.prepareMessage``).
+
+        :raises Disconnected: when the connection is not open; Autobahn's own would write behind the Close
+            frame
+        """
+        if self.phase is not Phase.OPEN:
+            raise Disconnected("the connection is not open")
+        if self.factory.debug:
+            self._log_message("sent", preparedMsg.payload, preparedMsg.binary)
+        if self._perMessageCompress is not None:
+            self.sendMessage(preparedMsg.payload, preparedMsg.binary)
+            return
+        self.trafficStats.outgoingWebSocketMessages += 1
+        self.trafficStats.outgoingOctetsAppLevel += len(preparedMsg.payload)
+        self.sendData(preparedMsg.payloadHybi)
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        self.link.registerProducer(producer, streaming)
+
+    def unregisterProducer(self) -> None:
+        self.link.unregisterProducer()
+
+    def pause_reading(self) -> None:
+        """Read nothing from this peer until :meth:`resume_reading`: it is held back by TCP. Its leaving is
+        not seen meanwhile, except by an unanswered ping."""
+        self.link.hold(Hold.PROGRAM)
+
+    def resume_reading(self) -> None:
+        """Read from this peer again."""
+        self.link.release(Hold.PROGRAM)
+
+
+async def _ask(on_connect: Any, request: ConnectionRequest) -> Any:
+    answer = on_connect(request)
+    return await answer if hasattr(answer, "__await__") else answer
