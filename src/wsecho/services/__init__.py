@@ -1,0 +1,1 @@
+"""Services: what happens to a message."""
