@@ -1,0 +1,1 @@
+"""What wsecho shows to browsers; it knows nothing of the wire."""
