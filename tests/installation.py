@@ -9,25 +9,20 @@ so that `trial tests` passes it by, and CI runs it as a step of its own.
 """
 
 import os
-import re
-import signal
 import subprocess
 import sys
 import tempfile
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 from websockets.sync.client import connect
 
 from tests.checkout import build, copy_checkout
+from tests.serving import TIMEOUT, serving
 
-#: Seconds for a command that installs; for everything else.
+#: Seconds for a command that installs.
 _INSTALL_TIMEOUT = 600
-_TIMEOUT = 60
-_LISTENING = re.compile(r"listening on (wss?(?:\+unix)?:\S+)")
 
 
 class Installation:
@@ -39,7 +34,7 @@ class Installation:
         self._elsewhere.mkdir(parents=True)
         kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
         self._variables = kept | {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1"}
-        subprocess.run([sys.executable, "-m", "venv", str(self._environment)], check=True, timeout=_TIMEOUT)
+        subprocess.run([sys.executable, "-m", "venv", str(self._environment)], check=True, timeout=TIMEOUT)
 
     def pip(self, *arguments: str) -> None:
         """Run the environment's own pip."""
@@ -62,38 +57,10 @@ class Installation:
             raise AssertionError(f"{program} {' '.join(arguments)}: status {done.returncode}\n{done.stdout}")
         return done.stdout
 
-    @contextmanager
-    def serving(self, program: str, *arguments: str) -> Iterator[str]:
-        """Start a server, give its URL, stop it with SIGTERM; raises when it does not end with status 0."""
-        with subprocess.Popen(
-            [str(self._environment / "bin" / program), *arguments],
-            cwd=self._elsewhere,
-            env=self._variables,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        ) as server:
-            assert server.stdout is not None
-            # A server that says nothing must not hold up the run: without it, reading ends.
-            watchdog = threading.Timer(_TIMEOUT, server.kill)
-            watchdog.start()
-            try:
-                seen = []
-                for line in server.stdout:
-                    seen.append(line)
-                    if found := _LISTENING.search(line):
-                        break
-                else:
-                    raise AssertionError(f"{program} ended before it listened:\n{''.join(seen)}")
-                yield found[1]
-                server.send_signal(signal.SIGTERM)
-                rest = server.stdout.read()
-                if server.wait(_TIMEOUT) != 0:
-                    raise AssertionError(f"{program}: status {server.returncode}\n{rest}")
-            finally:
-                watchdog.cancel()
-                server.kill()
+    def serving(self, program: str, *arguments: str) -> AbstractContextManager[list[str]]:
+        """Start a server of the environment; see `tests.serving`."""
+        command = [str(self._environment / "bin" / program), *arguments]
+        return serving(command, cwd=self._elsewhere, env=self._variables)
 
 
 class InstallationTests(SynchronousTestCase):
@@ -110,14 +77,14 @@ class InstallationTests(SynchronousTestCase):
         """twistd knows wsecho, and a client of another make gets its messages back."""
         self.assertRegex(installation.run("twistd", "--help"), r"(?m)^ +wsecho +WebSocket server")
         with (
-            installation.serving(
-                "twistd", "-n", "--pidfile=", "wsecho", "--port=0", "--host=127.0.0.1"
-            ) as url,
-            connect(url, open_timeout=_TIMEOUT, close_timeout=_TIMEOUT, proxy=None) as client,
+            installation.serving("twistd", "-n", "--pidfile=", "wsecho", "--port=0", "--host=127.0.0.1") as (
+                url,
+            ),
+            connect(url, open_timeout=TIMEOUT, close_timeout=TIMEOUT, proxy=None) as client,
         ):
             for message in ("text: \N{SNOWMAN}", b"binary: \xff", ""):
                 client.send(message)
-                self.assertEqual(client.recv(timeout=_TIMEOUT), message)
+                self.assertEqual(client.recv(timeout=TIMEOUT), message)
 
     def test_wheel(self) -> None:
         """A wheel serves by twistd, `wsecho` and `python -m wsecho`; uninstalled, it leaves Twisted whole."""
@@ -126,11 +93,11 @@ class InstallationTests(SynchronousTestCase):
         self.assert_serves(installation)
         for program in (("wsecho",), ("python", "-m", "wsecho")):
             with (
-                installation.serving(*program, "--port=0", "--host=127.0.0.1") as url,
+                installation.serving(*program, "--port=0", "--host=127.0.0.1") as (url,),
                 connect(url, proxy=None) as client,
             ):
                 client.send("the same")
-                self.assertEqual(client.recv(timeout=_TIMEOUT), "the same")
+                self.assertEqual(client.recv(timeout=TIMEOUT), "the same")
         installation.run("python", "-c", "import wsecho")
         installation.pip("uninstall", "--yes", "wsecho")
         installation.run("python", "-c", "import twisted.internet.reactor, twisted.plugins, autobahn")

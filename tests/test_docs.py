@@ -1,0 +1,155 @@
+"""Tests for what README.md and docs/ say: commands, outputs and tables are those of the code."""
+
+import re
+import sys
+import tomllib
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from docs._ext import generated
+from tests.checkout import CHECKOUT
+from tests.serving import python_environment, run_python, serving
+from wsecho.app.configuration import read_configuration
+from wsecho.policy.options import TABLE
+
+DOCS = CHECKOUT / "docs"
+README = CHECKOUT / "README.md"
+TUTORIAL = DOCS / "tutorial.md"
+
+#: A Python program that a page has one paste into a shell, and the output it shows below it.
+_PROGRAM = re.compile(
+    r"^```shell\n\.venv/bin/python - <<'END'\n(?P<code>.*?)^END\n```\n\n```text\n(?P<output>.*?)^```$",
+    re.MULTILINE | re.DOTALL,
+)
+_TOML = re.compile(r"^```toml\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def read(path: Path) -> str:
+    """The text of a page."""
+    return path.read_text(encoding="utf-8")
+
+
+class ProgramTests(SynchronousTestCase):
+    """The programs that the pages show, run against a server."""
+
+    def setUp(self) -> None:
+        """Make the certificate that the pages make."""
+        self.folder = Path(self.mktemp()).resolve()
+        self.folder.mkdir()
+        run_python("-m", "wsecho", "make-certificate", "--directory=development", cwd=self.folder)
+
+    def assert_programs(self, page: Path, expected: int) -> None:
+        """Each program of the page writes what the page says it does."""
+        programs = list(_PROGRAM.finditer(read(page)))
+        self.assertEqual(
+            (len(programs), read(page).count("<<'END'")), (expected, expected), "unread programs"
+        )
+        command = ["-m", "wsecho", "--port=0", "--host=127.0.0.1", "--allow-origin=https://app.example.com"]
+        tls = ["--listen-tls=tcp:0:interface=127.0.0.1"]
+        pems = ["--certificate=development/certificate.pem", "--private-key=development/private-key.pem"]
+        server = serving(
+            [sys.executable, *command, *tls, *pems], cwd=self.folder, env=python_environment(), listeners=2
+        )
+        with server as urls:
+            ports = {url.partition(":")[0]: url.rstrip("/").rpartition(":")[2] for url in urls}
+            for program in programs:
+                code = re.sub(":900[01]/", f":{ports['ws']}/", program["code"]).replace(
+                    ":9443", f":{ports['wss']}"
+                )
+                self.assertEqual(run_python("-c", code, cwd=self.folder), program["output"])
+
+    def test_readme(self) -> None:
+        """The programs of the README write what it says."""
+        self.assert_programs(README, 4)
+
+    def test_tutorial(self) -> None:
+        """The programs of the tutorial write what it says."""
+        self.assert_programs(TUTORIAL, 4)
+
+
+class CommandTests(SynchronousTestCase):
+    """The commands and files that the pages show."""
+
+    def test_readme_lines(self) -> None:
+        """The README has one line that serves and one that tests, marked for those who run them."""
+        for mark, end in (("serve", ".venv/bin/twistd -n wsecho"), ("test", ".venv/bin/trial tests")):
+            found = re.findall(rf"<!-- {mark} -->\n```shell\n(.+)\n```\n", read(README))
+            self.assertEqual([line.endswith(f" && {end}") for line in found], [True], mark)
+
+    def test_toml(self) -> None:
+        """Each TOML file that a page shows is a valid configuration."""
+        shown = [toml for page in (TUTORIAL, DOCS / "command-line.md") for toml in _TOML.findall(read(page))]
+        self.assertEqual(len(shown), 2)
+        for toml in shown:
+            path = Path(self.mktemp())
+            path.write_text(toml, encoding="utf-8")
+            read_configuration({"config": [str(path)]})
+
+    def test_options_exist(self) -> None:
+        """Each option of wsecho that a page shows in a command is in the table."""
+        names = {row.name for row in TABLE}
+        foreign = {
+            "without-pip",
+            "python",
+            "quiet",
+            "directory",
+            "editable",
+            "nodaemon",
+            "pidfile",
+            "logfile",
+            "uid",
+        }
+        for page in (README, TUTORIAL, DOCS / "command-line.md", DOCS / "limitations.md"):
+            shown = set(re.findall(r"(?<![\w-])--([a-z][a-z-]+)", read(page)))
+            self.assertEqual(shown - names - foreign - {"help"}, set(), page.name)
+
+
+class GeneratedTests(SynchronousTestCase):
+    """Parts of pages that are made from the tables of the code."""
+
+    def test_every_option(self) -> None:
+        """Every option is described, and those that have no effect yet among the reserved names only."""
+        for row in TABLE:
+            described = generated.option_details() if row.enforced else generated.reserved_options()
+            self.assertIn(f"--{row.name}", described)
+            self.assertEqual(f"(option-{row.name})=" in generated.option_details(), row.enforced)
+            self.assertEqual(f"(#option-{row.name})" in generated.option_overview(), row.enforced)
+
+    def test_facts(self) -> None:
+        """A section tells the default, what 0 means, Qt's default and the reason."""
+        details = generated.option_details()
+        section = details.partition("(option-max-message-size)=")[2].partition("\n(")[0]
+        self.assertIn("### `--max-message-size=SIZE`", section)
+        self.assertIn(":Default: `1MiB`", section)
+        self.assertIn(":0 means: no limit", section)
+        self.assertIn(":Qt's default: 2147483646 bytes", section)
+        self.assertIn(":Reason: One peer", section)
+
+    def test_markup(self) -> None:
+        """Characters that Markdown would take for markup are shown as they are; options become code."""
+        self.assertIn(r"https://\*.example.com", generated.option_details())
+        self.assertIn("the value of `--max-message-size`", generated.option_overview())
+
+    def test_marks(self) -> None:
+        """Each mark in a page is filled, and an unknown one is an error."""
+        for page in DOCS.rglob("*.md"):
+            self.assertNotIn("<!-- generated:", generated.fill(read(page)))
+        self.assertRaises(KeyError, generated.fill, "<!-- generated: unheard-of -->\n")
+
+
+class DependencyTests(SynchronousTestCase):
+    """docs/dependencies.md."""
+
+    def test_every_dependency_has_a_reason(self) -> None:
+        """The page lists the packages of pyproject.toml, with the same lower bounds and extras."""
+        project = tomllib.loads(read(CHECKOUT / "pyproject.toml"))["project"]
+        declared = {tuple(requirement.split(">=")) for requirement in project["dependencies"]}
+        extras = {
+            (re.split("[<>=]", requirement)[0], extra)
+            for extra, requirements in project["optional-dependencies"].items()
+            for requirement in requirements
+            if not requirement.startswith("wsecho[")
+        }
+        rows = set(re.findall(r"^\| `([^`]+)` \| ([^|]+) \|", read(DOCS / "dependencies.md"), re.MULTILINE))
+        self.assertEqual(rows, declared | extras)
