@@ -18,10 +18,10 @@ from typing import Any
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-__all__ = ["BENEATH", "AutobahnFactory", "AutobahnProtocol", "ReactorTimer", "SilentLogger", "missing"]
+__all__ = ["BENEATH", "AutobahnFactory", "AutobahnServerProtocol", "ReactorTimer", "SilentLogger", "missing"]
 
 # Autobahn's annotations are partial and wrong in places (a Failure is "str"); to mypy its classes are Any.
-AutobahnProtocol: Any = WebSocketServerProtocol
+AutobahnServerProtocol: Any = WebSocketServerProtocol
 AutobahnFactory: Any = WebSocketServerFactory
 
 BENEATH: Mapping[tuple[type, str], tuple[tuple[str, ...], str]] = {

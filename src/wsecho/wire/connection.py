@@ -10,7 +10,7 @@ What is overridden of Autobahn, and why, is listed in :mod:`wsecho.wire.beneath`
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IHalfCloseableProtocol
@@ -23,12 +23,13 @@ from wsecho.policy.close_codes import cut_reason, may_be_received, may_be_sent
 from wsecho.policy.end_reasons import End, EndReason, reason_for_code
 from wsecho.policy.lifecycle import Event, Phase, follow
 from wsecho.policy.text import escape_peer_text
-from wsecho.wire.beneath import AutobahnProtocol, SilentLogger
+from wsecho.wire.beneath import SilentLogger
 from wsecho.wire.interfaces import IService
 from wsecho.wire.link import Link
 
-if TYPE_CHECKING:
-    from wsecho.wire.factory import ServerFactory
+_Autobahn: Any = (
+    object  # the class that stands behind this one in the order of bases: Autobahn's, server or client
+)
 
 __all__ = ["Connection"]
 
@@ -36,15 +37,17 @@ _log = Logger("wsecho")
 
 
 @implementer(IHalfCloseableProtocol)
-class Connection(AutobahnProtocol):  # type: ignore[misc]
-    """What all connections have, before and after they are open.
+class Connection(_Autobahn):  # type: ignore[misc]
+    """What all connections have, before and after they are open, on the server's side and on the client's.
+
+    To be mixed in before Autobahn's protocol class of that side.
 
     :ivar id: number of the connection in its process, as in the log
     :ivar peer: the peer's address as text, ``127.0.0.1:40000``, ``[::1]:40000`` or ``unix``
     :ivar end: how the connection ended or is about to; None while it lives
     """
 
-    factory: ServerFactory
+    factory: Any
     wasNotCleanReason: str | None
     openHandshakeTimeoutCall: Any
     message_data: Any

@@ -7,7 +7,7 @@ connection closes and ends is :mod:`wsecho.wire.connection`.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote
 
 from autobahn.exception import Disconnected
@@ -22,8 +22,12 @@ from wsecho.policy.lifecycle import Event, Phase
 from wsecho.policy.origins import OriginRequest
 from wsecho.policy.text import escape_peer_text
 from wsecho.wire.admission import HeadBuffer, HeadRefused, RequestHead, Upgrade, check_upgrade, parse_head
+from wsecho.wire.beneath import AutobahnServerProtocol
 from wsecho.wire.connection import Connection
 from wsecho.wire.link import Hold
+
+if TYPE_CHECKING:
+    from wsecho.wire.factory import ServerFactory
 
 __all__ = ["OriginDenied", "ServerProtocol"]
 
@@ -38,7 +42,7 @@ class OriginDenied(ConnectionDeny):
         super().__init__(ConnectionDeny.FORBIDDEN, "origin not allowed")  # type: ignore[no-untyped-call]
 
 
-class ServerProtocol(Connection):
+class ServerProtocol(Connection, AutobahnServerProtocol):  # type: ignore[misc]
     """One connection of a :class:`wsecho.ServerFactory`.
 
     Subclass it as you would Autobahn's class: ``onConnect``, ``onOpen``, ``onMessage``, ``onClose``,
@@ -52,6 +56,7 @@ class ServerProtocol(Connection):
     :ivar request: the opening handshake's ``ConnectionRequest``; None before it
     """
 
+    factory: ServerFactory
     request: ConnectionRequest | None = None
 
     _decision: Deferred[Any] | None = None
