@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["FAILED", "Process", "exit_at_once"]
 
+_log = Logger(namespace="wsecho")
+
 #: The exit status when something could not be done, or was cut off.
 FAILED: Final = 1
 
@@ -51,8 +53,6 @@ class Process:
     :param set_handler: `signal.signal`, or a test's own.
     :param at_exit: `atexit.register`, or a test's own.
     """
-
-    _log = Logger(namespace="wsecho")
 
     def __init__(
         self,
@@ -81,15 +81,15 @@ class Process:
         self._reactor.callFromThread(self._stop_or_crash, number)
 
     def _reload_requested(self, number: int, frame: FrameType | None) -> None:
-        self._reactor.callFromThread(self._log.info, "SIGHUP: there is nothing to reload yet")
+        self._reactor.callFromThread(_log.info, "SIGHUP: there is nothing to reload yet")
 
     def _stop_or_crash(self, number: int) -> None:
         name = signal.Signals(number).name
         if not self._is_stopping:
-            self._log.info("{name}: closing all connections; a second signal ends at once", name=name)
+            _log.info("{name}: closing all connections; a second signal ends at once", name=name)
             self._stop()
             return
-        self._log.warn("{name}: ending at once", name=name)
+        _log.warn("{name}: ending at once", name=name)
         # Should even this hang, the next signal is the system's to handle.
         for again in (signal.SIGTERM, signal.SIGINT):
             self._set_handler(again, signal.SIG_DFL)

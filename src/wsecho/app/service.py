@@ -28,7 +28,7 @@ from wsecho.policy.hosts import LOOPBACK_HOSTS, AllowedHosts
 from wsecho.services.broadcast import BroadcastService
 from wsecho.services.echo import EchoService
 from wsecho.services.routes import Routes
-from wsecho.tls.contexts import CertificateError, server_creator
+from wsecho.tls.contexts import CertificateError, ServerConnectionCreator, server_creator
 from wsecho.web.page import page
 from wsecho.wire.factory import ServerFactory
 
@@ -45,8 +45,10 @@ __all__ = [
     "WebSocketService",
     "build_listeners",
     "build_service",
+    "build_tls",
     "factory_maker",
     "paths_served",
+    "say_on_stderr",
 ]
 
 _log = Logger(namespace="wsecho")
@@ -55,8 +57,8 @@ _log = Logger(namespace="wsecho")
 class CannotStart(Exception, SystemExit):
     """The server cannot start; one line.
 
-    An Exception, so that twistd removes its pid file and tells the process that a daemon was started from; and
-    a SystemExit, so that the interpreter ends with status 1 and without a traceback.
+    An Exception, so that twistd removes its pid file and tells the process that a daemon was started from. A
+    SystemExit as well, so that the interpreter ends with status 1 and without a traceback.
     """
 
     def __init__(self, line: str) -> None:
@@ -211,15 +213,10 @@ def build_listeners(configuration: Configuration, reactor: Any) -> list[IListene
     """
     listeners: list[IListener] = []
     if configuration.port is not None:
-        name = configuration.named("port")
+        only_host = configuration.is_given("host") and not configuration.is_given("port")
+        name = configuration.named("host" if only_host else "port")
         listeners.append(PortListener(reactor, name, configuration.port, configuration.host))
-    creator = None
-    if configuration.certificate is not None:
-        certificate, private_key = configuration.certificate
-        try:
-            creator = server_creator(certificate, private_key)
-        except CertificateError as error:
-            raise ConfigurationError(f"{configuration.named('certificate', certificate)}: {error}") from None
+    creator = build_tls(configuration)
     for option, its_creator in (("listen", None), ("listen-tls", creator)):
         for description in configuration.texts(option):
             name = configuration.named(option, description)
@@ -228,6 +225,20 @@ def build_listeners(configuration: Configuration, reactor: Any) -> list[IListene
             except ListenError as error:
                 raise ConfigurationError(f"{name}: {error}") from None
     return listeners
+
+
+def build_tls(configuration: Configuration) -> ServerConnectionCreator | None:
+    """Return what gives connections their TLS; None without a certificate.
+
+    :raises ConfigurationError: the certificate or its key cannot be used.
+    """
+    if configuration.certificate is None:
+        return None
+    certificate, private_key = configuration.certificate
+    try:
+        return server_creator(certificate, private_key)
+    except CertificateError as error:
+        raise ConfigurationError(f"{configuration.named('certificate', certificate)}: {error}") from None
 
 
 def factory_maker(configuration: Configuration, reactor: Any) -> Callable[[bool], ServerFactory]:

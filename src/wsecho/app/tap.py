@@ -1,7 +1,7 @@
 """What twistd calls: `Options`, and `makeService` with what they hold.
 
-makeService runs before a daemon forks, in the directory that twistd was started in and as the user who started
-it: files are read and systemd's sockets found here, and nothing is bound.
+makeService runs before a daemon forks, in the directory that twistd was started in and as the user who
+started it: files are read and systemd's sockets found here, and nothing is bound.
 """
 
 from __future__ import annotations

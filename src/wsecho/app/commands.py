@@ -1,0 +1,218 @@
+"""The console script `wsecho`: serving in the foreground, and the subcommands that do something else.
+
+Rules of this file:
+
+- `wsecho OPTIONS` is `twistd --nodaemon --pidfile= wsecho OPTIONS`, run by twistd's own code, so that logs,
+  signals and exit statuses are the same;
+- what is wrong is one line on standard error and status 1, as everywhere.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from twisted.python import usage
+from twisted.scripts import twistd
+
+from wsecho.app.configuration import ConfigurationError
+from wsecho.app.options import Options, help_for, version
+from wsecho.app.process import FAILED
+from wsecho.app.service import build_tls
+from wsecho.policy.options import TABLE, Kind, option
+from wsecho.policy.text import escape_peer_text
+from wsecho.tls.contexts import CertificateError
+from wsecho.tls.development import make_development_certificate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from wsecho.app.configuration import Configuration, Setting
+    from wsecho.policy.options import Option, Value
+
+__all__ = ["COMMANDS", "main", "show"]
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command line `arguments`, without the program's name, and return the exit status."""
+    first = arguments[0] if arguments else "serve"
+    if first.startswith("-") and first not in ("--help", "--version"):
+        first, rest = "serve", list(arguments)
+    else:
+        rest = list(arguments[1:])
+    try:
+        if first == "--help":
+            print(_help(), flush=True)
+        elif first == "--version":
+            print(f"wsecho {version()}")
+        elif first in COMMANDS:
+            COMMANDS[first][0](rest)
+        elif first == "connect":
+            raise SystemExit("wsecho: connect: this command is not available yet")
+        else:
+            raise SystemExit(
+                f'wsecho: "{escape_peer_text(first, 80)}" is no command; accepted are {", ".join(COMMANDS)}'
+            )
+    except ConfigurationError as error:
+        return _status(SystemExit(f"wsecho: {error}"))
+    except SystemExit as ended:
+        return _status(ended)
+    except BrokenPipeError:
+        # Whoever read the output has seen enough. Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    return 0
+
+
+def _status(ended: SystemExit) -> int:
+    """Return the exit status of a SystemExit, after writing the line it may carry instead of one."""
+    if isinstance(ended.code, str):
+        print(ended.code, file=sys.stderr)
+        return FAILED
+    return ended.code or 0
+
+
+def _serve(arguments: Sequence[str]) -> None:
+    # First on our own: the help of twistd would tell of a program and a subcommand that nobody called.
+    _parse(arguments)
+    sys.argv = ["wsecho", "--nodaemon", "--pidfile=", "wsecho", *arguments]
+    twistd.run()  # type: ignore[no-untyped-call]
+
+
+def _check_config(arguments: Sequence[str]) -> None:
+    build_tls(_parse(arguments))
+    print("The configuration is valid.")
+
+
+def _show_config(arguments: Sequence[str]) -> None:
+    print(show(_parse(arguments)), end="", flush=True)
+
+
+def _parse(arguments: Sequence[str]) -> Configuration:
+    options = Options()
+    options.parseOptions(arguments)
+    return options.configuration
+
+
+class _CertificateOptions(usage.Options):
+    """The options of ``wsecho make-certificate``."""
+
+    synopsis = "Usage: wsecho make-certificate [options] [NAME...]"
+    longdesc = (
+        "Makes an authority and a certificate for servers called NAME (localhost, 127.0.0.1 and ::1 when "
+        "none is given), for development: ca.pem for clients to trust, certificate.pem and private-key.pem "
+        "for the server."
+    )
+    optFlags = [["force", None, "Replace files that exist."]]
+    optParameters = [
+        ["directory", None, ".", "Where the files are written; made if it is not there."],
+        ["days", None, "365", "How long the certificate is valid, 1 to 825 days."],
+    ]
+
+    def __init__(self) -> None:
+        self.names: tuple[str, ...] = ()
+        super().__init__()  # type: ignore[no-untyped-call]
+
+    def parseArgs(self, *names: str) -> None:
+        self.names = names
+
+    def opt_version(self) -> None:
+        """Print the version and exit."""
+        print(f"wsecho {version()}")
+        raise SystemExit(0)
+
+
+def _make_certificate(arguments: Sequence[str]) -> None:
+    options = _CertificateOptions()
+    try:
+        options.parseOptions(list(arguments))  # type: ignore[no-untyped-call]
+    except usage.UsageError as error:
+        raise SystemExit(f"wsecho: make-certificate: {escape_peer_text(str(error))}") from None
+    days = options["days"]
+    if not (days.isascii() and days.isdecimal() and len(days) < 10):
+        raise SystemExit(f"wsecho: --days={escape_peer_text(days, 80)}: accepted is a whole number")
+    names: dict[str, Any] = {"names": options.names} if options.names else {}
+    try:
+        made = make_development_certificate(
+            options["directory"], now=datetime.now(UTC), days=int(days), force=bool(options["force"]), **names
+        )
+    except CertificateError as error:
+        raise SystemExit(f"wsecho: make-certificate: {error}") from None
+    print(f"{made.ca}: the authority, for clients to trust")
+    print(f"{made.certificate}: the certificate")
+    print(f"{made.private_key}: its private key")
+    print("Serve with: wsecho --listen-tls=tcp:9443:interface=127.0.0.1", end=" ")
+    print(f"--certificate={made.certificate} --private-key={made.private_key}")
+
+
+#: By name, what runs a command and what the help says about it.
+COMMANDS: Mapping[str, tuple[Callable[[Sequence[str]], None], str]] = {
+    "serve": (_serve, "serve in the foreground; the default"),
+    "check-config": (_check_config, "tell whether the options and the file of --config are valid"),
+    "show-config": (_show_config, "print the effective configuration, and where each value came from"),
+    "make-certificate": (_make_certificate, "make a development authority and certificate; see its --help"),
+}
+
+
+def _help() -> str:
+    lines = ["Usage: wsecho [COMMAND] [options]", "Commands:"]
+    lines += [f"    {name:18}{what}" for name, (_, what) in COMMANDS.items()]
+    lines.append("Options of serve, check-config and show-config:")
+    return "\n".join(lines) + "\n" + "".join(help_for(row) for row in TABLE).rstrip()
+
+
+def show(configuration: Configuration) -> str:
+    """Return the effective configuration as a TOML file that means the same when it is given by ``--config``.
+
+    A value that is not set, does not apply or is not enforced yet stands in a comment.
+    """
+    lines = ["# The effective configuration of wsecho, and where each value came from."]
+    lines += [_line(configuration, row) for row in TABLE]
+    for channel, table in configuration.channels.items():
+        lines += ["", f"[channel.{_toml(channel)}]"]
+        lines += [
+            f"{name} = {_toml_value(option(name), setting.value)}  # {_source(setting)}"
+            for name, setting in table.items()
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _line(configuration: Configuration, row: Option) -> str:
+    setting = configuration.values[row.name]
+    source = _source(setting)
+    if not row.enforced:
+        return f"# {row.name} = {_toml_value(row, setting.value)}  # {source} (not enforced yet)"
+    if row.name == "config":
+        return f"# config = {_toml_value(row, setting.value)}  # {source}"
+    if row.name == "max-frame-size" and setting.value is None:
+        size = configuration.settings().max_frame_size
+        return f"{row.name} = {_toml_value(row, size)}  # {source}: {row.default_text}"
+    if row.name == "port" and configuration.port is None:
+        return f"# port = {_toml_value(row, setting.value)}  # {source} (does not apply with --listen)"
+    if setting.value is None or setting.value == ():
+        return f"# {row.name}: {row.shown_default}  # {source}"
+    return f"{row.name} = {_toml_value(row, setting.value)}  # {source}"
+
+
+def _source(setting: Setting) -> str:
+    return escape_peer_text(setting.source)
+
+
+def _toml_value(row: Option, value: Value) -> str:
+    if isinstance(value, tuple):
+        return f"[{', '.join(_toml(item) for item in value)}]"
+    if value is None:
+        return '""'
+    if isinstance(value, bool):
+        return str(value).lower()
+    if row.kind in (Kind.SIZE, Kind.DURATION):
+        return _toml(row.format(value))
+    return str(value) if isinstance(value, int) else _toml(str(value))
+
+
+def _toml(text: str) -> str:
+    # A JSON string is a TOML basic string, but for DEL and for escaped surrogate pairs.
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
