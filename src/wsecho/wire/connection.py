@@ -324,7 +324,7 @@ class Connection(_Autobahn):  # type: ignore[misc]
 
     def _log_open(self) -> None:
         _log.info(
-            "{id} open: peer={peer} path={path} origin={origin} subprotocol={subprotocol}",
+            '{id} open: peer={peer} path="{path}" origin="{origin}" subprotocol="{subprotocol}"',
             id=self.id,
             peer=self.peer,
             path=self._described_path,
@@ -339,9 +339,9 @@ class Connection(_Autobahn):  # type: ignore[misc]
         stats = self.trafficStats
         opened = self._opened_at is not None
         _log.info(
-            "{id} {kind}: reason={reason} code={code} status={status} ended={ended} peer={peer} path={path} "
-            "origin={origin} seconds={seconds:.3f} received={received}/{received_bytes} "
-            "sent={sent}/{sent_bytes} close_reason={close_reason}",
+            '{id} {kind}: reason={reason} code={code} status={status} ended={ended} peer={peer} path="{path}" '
+            'origin="{origin}" seconds={seconds:.3f} received={received}/{received_bytes} '
+            'sent={sent}/{sent_bytes} close_reason="{close_reason}"',
             id=self.id,
             kind="closed" if opened else "not opened",
             reason=end.reason.value,

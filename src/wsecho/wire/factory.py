@@ -247,10 +247,10 @@ class ServerFactory(AutobahnFactory):  # type: ignore[misc]
         self._origin_hint_at = now
         option = admitting_option(origin)
         if option is None:
-            _log.warn("refused origin {origin}, which is no origin", origin=escape_peer_text(origin))
+            _log.warn('refused origin "{origin}", which is no origin', origin=escape_peer_text(origin))
         else:
             _log.warn(
-                "refused origin {origin}; --allow-origin={option} would admit it",
+                'refused origin "{origin}"; --allow-origin={option} would admit it',
                 origin=escape_peer_text(origin),
                 option=option,
             )
