@@ -5,6 +5,7 @@ Nothing sleeps: a test waits for the start line, for the end of a process or for
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -41,12 +42,14 @@ def twistd() -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    """This process's environment, in which a child finds the same wsecho and its plugin from any directory."""
+    """This process's environment, with which a child finds the same wsecho and its plugin from anywhere."""
     import twisted.plugins.wsecho_plugin as plugin
 
     assert wsecho.__file__ is not None
     folders = [Path(wsecho.__file__).resolve().parents[1], Path(plugin.__file__).resolve().parents[2]]
-    inherited = [os.path.abspath(folder) for folder in os.environ.get("PYTHONPATH", "").split(os.pathsep) if folder]
+    inherited = [
+        os.path.abspath(folder) for folder in os.environ.get("PYTHONPATH", "").split(os.pathsep) if folder
+    ]
     return os.environ | {"PYTHONPATH": os.pathsep.join([*map(str, folders), *inherited])}
 
 
@@ -115,7 +118,7 @@ def start(
     child = Child(listeners)
     place = directory or test.mktemp()
     os.makedirs(place, exist_ok=True)
-    reactor.spawnProcess(  # type: ignore[attr-defined]
+    reactor.spawnProcess(
         child,
         command[0],
         list(command),
@@ -125,10 +128,8 @@ def start(
     )
 
     def clean_up() -> Deferred[Child]:
-        try:
+        with contextlib.suppress(ProcessExitedAlready):
             child.kill("KILL")
-        except ProcessExitedAlready:
-            pass
         return child.ended
 
     test.addCleanup(clean_up)
