@@ -1,11 +1,11 @@
 """The wheel test: install wsecho as users do, and use it from outside the checkout.
 
-    trial tests.installation
+    python -m twisted.trial tests.installation
 
 Each form (wheel, sdist, editable) gets an environment of its own that holds nothing but what pip puts there,
 and every command runs in another folder, without PYTHONPATH: a test that imports from the checkout shows
 nothing about what was packed. It needs a package index and about a minute; that is why this module is named
-so that `trial tests` passes it by, and CI runs it as a step of its own.
+so that `tests` as a whole passes it by, and CI runs it as a step of its own.
 """
 
 import os

@@ -73,7 +73,10 @@ class CommandTests(SynchronousTestCase):
 
     def test_readme_lines(self) -> None:
         """The README has one line that serves and one that tests, marked for those who run them."""
-        for mark, end in (("serve", ".venv/bin/twistd -n wsecho"), ("test", ".venv/bin/trial tests")):
+        for mark, end in (
+            ("serve", ".venv/bin/twistd -n wsecho"),
+            ("test", ".venv/bin/python -m twisted.trial tests"),
+        ):
             found = re.findall(rf"<!-- {mark} -->\n```shell\n(.+)\n```\n", read(README))
             self.assertEqual([line.endswith(f" && {end}") for line in found], [True], mark)
 
