@@ -15,7 +15,7 @@ from enum import Enum
 __all__ = [
     "CLOSE_CODES",
     "LONGEST_REASON",
-    "CloseCode",
+    "CloseCodeRow",
     "Sender",
     "cut_reason",
     "may_be_received",
@@ -35,7 +35,7 @@ class Sender(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class CloseCode:
+class CloseCodeRow:
     """One row: a code, or a range of codes with the same rules."""
 
     #: First and last code of the row, equal but for ranges.
@@ -54,7 +54,7 @@ class CloseCode:
 #: Every code that has a meaning, in ascending order. What is not here (0 to 999, 1016 to 2999, 5000 and
 #: above) may be neither received nor sent.
 CLOSE_CODES = (
-    CloseCode(
+    CloseCodeRow(
         1000,
         1000,
         "Normal Closure",
@@ -62,7 +62,7 @@ CLOSE_CODES = (
         Sender.EITHER,
         sent="the program closes the connection and gives no other code",
     ),
-    CloseCode(
+    CloseCodeRow(
         1001,
         1001,
         "Going Away",
@@ -70,7 +70,7 @@ CLOSE_CODES = (
         Sender.EITHER,
         sent="the server stops; or no pong came within --ping-timeout",
     ),
-    CloseCode(
+    CloseCodeRow(
         1002,
         1002,
         "Protocol error",
@@ -78,35 +78,35 @@ CLOSE_CODES = (
         Sender.EITHER,
         sent="a frame that RFC 6455 forbids",
     ),
-    CloseCode(
+    CloseCodeRow(
         1003,
         1003,
         "Unsupported Data",
         "a message of a type (text or binary) that the receiver does not take",
         Sender.EITHER,
     ),
-    CloseCode(
+    CloseCodeRow(
         1004,
         1004,
         "Reserved",
         "nothing: a meaning may be given to it one day",
         Sender.NOBODY,
     ),
-    CloseCode(
+    CloseCodeRow(
         1005,
         1005,
         "No Status Rcvd",
         "for programs only: the Close frame held no code",
         Sender.NOBODY,
     ),
-    CloseCode(
+    CloseCodeRow(
         1006,
         1006,
         "Abnormal Closure",
         "for programs only: the connection ended without a Close frame",
         Sender.NOBODY,
     ),
-    CloseCode(
+    CloseCodeRow(
         1007,
         1007,
         "Invalid frame payload data",
@@ -114,14 +114,14 @@ CLOSE_CODES = (
         Sender.EITHER,
         sent="a text message or a close reason that is not UTF-8",
     ),
-    CloseCode(
+    CloseCodeRow(
         1008,
         1008,
         "Policy Violation",
         "a rule of the receiver's own was broken, and no other code fits",
         Sender.EITHER,
     ),
-    CloseCode(
+    CloseCodeRow(
         1009,
         1009,
         "Message Too Big",
@@ -129,7 +129,7 @@ CLOSE_CODES = (
         Sender.EITHER,
         sent="more than --max-message-size or --max-frame-size; the reason names the option",
     ),
-    CloseCode(
+    CloseCodeRow(
         # "not used by the server, because it can fail the WebSocket handshake instead" (RFC 6455 7.4.1)
         1010,
         1010,
@@ -137,7 +137,7 @@ CLOSE_CODES = (
         "a client needs an extension that the server did not accept",
         Sender.CLIENT,
     ),
-    CloseCode(
+    CloseCodeRow(
         1011,
         1011,
         "Internal Error",
@@ -145,21 +145,21 @@ CLOSE_CODES = (
         Sender.EITHER,
         sent="a service raised an exception while it handled the connection",
     ),
-    CloseCode(
+    CloseCodeRow(
         1012,
         1012,
         "Service Restart",
         "the service restarts; a client may come back after some seconds, at random",
         Sender.EITHER,
     ),
-    CloseCode(
+    CloseCodeRow(
         1013,
         1013,
         "Try Again Later",
         "the service is overloaded; a client should use another address or wait for its user",
         Sender.EITHER,
     ),
-    CloseCode(
+    CloseCodeRow(
         # Registered, but Autobahn takes it for invalid, and a gateway's code has no sense from a client.
         1014,
         1014,
@@ -167,21 +167,21 @@ CLOSE_CODES = (
         "a gateway got a wrong answer from the server behind it",
         Sender.NOBODY,
     ),
-    CloseCode(
+    CloseCodeRow(
         1015,
         1015,
         "TLS handshake",
         "for programs only: there was no connection, because TLS failed",
         Sender.NOBODY,
     ),
-    CloseCode(
+    CloseCodeRow(
         3000,
         3999,
         "Registered",
         "what a library or framework has registered with IANA",
         Sender.EITHER,
     ),
-    CloseCode(
+    CloseCodeRow(
         4000,
         4999,
         "Private Use",
