@@ -85,17 +85,24 @@ class BoundSignal(Generic[P]):
     __slots__ = ("_instance", "_name", "_slots")
 
     def __init__(self, instance: object, name: str) -> None:
+        # None once it is kept by its object: a reference back would keep both until the garbage collector
+        # comes.
         self._instance: object | None = instance
         self._name = name
         self._slots: tuple[_Slot, ...] = ()
 
+    def _kept(self) -> BoundSignal[Any]:
+        """The one that the object keeps: this may have been fetched before anybody connected."""
+        store: dict[str, BoundSignal[Any]] | None = getattr(self._instance, _STORE, None)
+        return self if store is None else store.get(self._name, self)
+
     def __len__(self) -> int:
         """How many slots are connected."""
-        return sum(slot.resolve() is not None for slot in self._slots)
+        return sum(slot.resolve() is not None for slot in self._kept()._slots)
 
     def __bool__(self) -> bool:
         """Whether anybody listens."""
-        return any(slot.resolve() is not None for slot in self._slots)
+        return any(slot.resolve() is not None for slot in self._kept()._slots)
 
     def connect(self, slot: Callable[P, object]) -> None:
         """Call ``slot`` at each emission; connected twice, it is called twice (as in Qt).
@@ -106,40 +113,32 @@ class BoundSignal(Generic[P]):
         """
         if not callable(slot):
             raise TypeError(f"slot for {self._name} must be callable, not {type(slot).__name__}")
-        instance = self._instance
-        if instance is not None:
-            store: dict[str, BoundSignal[Any]] | None = getattr(instance, _STORE, None)
+        kept = self._kept()
+        if kept._instance is not None:
+            store = getattr(kept._instance, _STORE, None)
             if store is None:
                 store = {}
-                setattr(instance, _STORE, store)
-            kept = store.setdefault(self._name, self)
-            if kept is not self:
-                kept.connect(slot)
-                return
-            # The store is the object's: a reference back would keep both until the garbage collector comes.
-            self._instance = None
-        self._slots = (*(one for one in self._slots if one.resolve() is not None), _Slot(slot))
+                setattr(kept._instance, _STORE, store)
+            store[self._name] = kept
+            kept._instance = None
+        kept._slots = (*(one for one in kept._slots if one.resolve() is not None), _Slot(slot))
 
     def disconnect(self, slot: Callable[P, object] | None = None) -> None:
         """Take ``slot`` off, once; without an argument, all slots.
 
         :raises ValueError: when ``slot`` is not connected
         """
-        if slot is None:
-            for one in self._slots:
-                one.is_connected = False
-            self._slots = ()
-            return
-        for one in self._slots:
-            if one.resolve() == slot:
-                one.is_connected = False
-                self._slots = tuple(other for other in self._slots if other is not one)
-                return
-        raise ValueError(f"{slot!r} is not connected to {self._name}")
+        kept = self._kept()
+        gone = kept._slots if slot is None else [one for one in kept._slots if one.resolve() == slot][:1]
+        if slot is not None and not gone:
+            raise ValueError(f"{slot!r} is not connected to {self._name}")
+        for one in gone:
+            one.is_connected = False
+        kept._slots = tuple(one for one in kept._slots if one.is_connected)
 
     def emit(self, *args: P.args, **kwargs: P.kwargs) -> None:
         """Call every slot."""
-        for slot in self._slots:
+        for slot in self._kept()._slots:
             function = slot.resolve()
             if function is None or not slot.is_connected:
                 continue
