@@ -18,7 +18,15 @@ from typing import Any
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-__all__ = ["BENEATH", "AutobahnFactory", "AutobahnServerProtocol", "ReactorTimer", "SilentLogger", "missing"]
+__all__ = [
+    "BENEATH",
+    "AutobahnFactory",
+    "AutobahnServerProtocol",
+    "ReactorTimer",
+    "SilentLogger",
+    "missing",
+    "queued_bytes",
+]
 
 # Autobahn's annotations are partial and wrong in places (a Failure is "str"); to mypy its classes are Any.
 AutobahnServerProtocol: Any = WebSocketServerProtocol
@@ -62,6 +70,23 @@ def missing() -> list[str]:
         elif (found := tuple(inspect.signature(function).parameters)) != arguments:
             lines.append(f"{owner.__name__}.{name} takes {found}, not {arguments}")
     return lines
+
+
+def queued_bytes(transport: Any) -> int:
+    """Bytes that wait in a transport of Twisted's: no interface tells, so the attributes of ``FileDescriptor`` and, above it,
+    ``TLSMemoryBIOProtocol`` are read. A transport without them, as in tests, has none."""
+    queued = 0
+    while transport is not None:
+        waiting = getattr(transport, "_appSendBuffer", ())
+        queued += sum(map(len, waiting))
+        aggregator = getattr(transport, "_aggregator", None)
+        queued += sum(map(len, getattr(aggregator, "_buffer", ())))
+        below = getattr(transport, "transport", None)
+        if below is None:
+            data = getattr(transport, "dataBuffer", b"")
+            queued += len(data) - getattr(transport, "offset", 0) + getattr(transport, "_tempDataLen", 0)
+        transport = below
+    return queued
 
 
 class SilentLogger:

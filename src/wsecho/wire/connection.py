@@ -25,7 +25,7 @@ from wsecho.policy.lifecycle import Event, Phase, follow
 from wsecho.policy.text import escape_peer_text
 from wsecho.wire.beneath import SilentLogger
 from wsecho.wire.interfaces import IService
-from wsecho.wire.link import Link
+from wsecho.wire.link import Hold, Link
 
 _Autobahn: Any = (
     object  # the class that stands behind this one in the order of bases: Autobahn's, server or client
@@ -185,6 +185,8 @@ class Connection(_Autobahn):  # type: ignore[misc]
             self._ends(EndReason.SERVER_CLOSE, code=code)
         if not isReply:
             self._advance(Event.CLOSE_SENT)
+            # Whoever held reading wants no message any more, but the peer's Close must be seen.
+            self.link.release(Hold.PROGRAM)
             self.link.start_close_timer(self.factory.settings.close_timeout)
 
     def onCloseFrame(self, code: int | None, reasonRaw: bytes | None) -> bool:

@@ -239,6 +239,20 @@ class ServerFactory(AutobahnFactory):  # type: ignore[misc]
         self._all_gone.append(deferred)
         return deferred
 
+    def check_room(self) -> None:
+        """Asked before a valid opening handshake is decided on.
+
+        :raises HeadRefused: 503 or 429 when no further connection is taken
+        """
+
+    def handshake_refused(self, status: int, detail: str) -> None:
+        """An opening handshake was answered with ``status`` instead of 101."""
+
+    def use_settings(self, settings: Settings) -> None:
+        """Take other limits and timers for the connections that come."""
+        self.settings = settings
+        self.resetProtocolOptions()
+
     def origin_refused(self, origin: str) -> None:
         """Log a refused origin, once a minute at most, with the option that would admit it."""
         now = self.reactor.seconds()

@@ -21,6 +21,8 @@ from typing import Any, Protocol
 from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime, ISSLTransport, ITransport
 from zope.interface import implementer
 
+from wsecho.wire.beneath import queued_bytes
+
 __all__ = ["Hold", "Link", "LinkOwner"]
 
 
@@ -121,6 +123,11 @@ class Link:
         return bool(self._holds & holder)
 
     # -- writing ---------------------------------------------------------------------------------------------
+
+    @property
+    def queued_bytes(self) -> int:
+        """Bytes that were written but not handed to the kernel yet."""
+        return 0 if self._transport is None else queued_bytes(self._transport)
 
     def write(self, data: bytes) -> None:
         """Queue ``data``. Ignored once the connection is ending: the Close frame or HTTP answer is the last
