@@ -56,6 +56,9 @@ class EndReason(Enum):
     HANDSHAKE_TIMEOUT = "handshake-timeout"
     HANDSHAKE_ABANDONED = "handshake-abandoned"
     TLS_FAILED = "tls-failed"
+    CLIENT_CLOSE = "client-close"
+    REFUSED = "refused"
+    BAD_RESPONSE = "bad-response"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +100,10 @@ END_REASONS: tuple[ReasonRow, ...] = (
     ReasonRow(EndReason.HANDSHAKE_TIMEOUT, Blame.PEER, None, 408, "The opening handshake, TLS included, was not finished in time."),
     ReasonRow(EndReason.HANDSHAKE_ABANDONED, Blame.NETWORK, None, None, "The peer left before the connection was open."),
     ReasonRow(EndReason.TLS_FAILED, Blame.PEER, None, None, "The TLS handshake or a TLS record was refused."),
+    # Of connections on which wsecho is the client.
+    ReasonRow(EndReason.CLIENT_CLOSE, Blame.NOBODY, None, None, "The embedding program, which opened the connection as a client, closed it."),
+    ReasonRow(EndReason.REFUSED, Blame.PEER, None, None, "The server answered the opening handshake with another status than 101."),
+    ReasonRow(EndReason.BAD_RESPONSE, Blame.PEER, None, None, "The server's answer to the opening handshake was malformed, or agreed to what was not asked."),
 )  # fmt: skip
 
 _FOR_CODE = {

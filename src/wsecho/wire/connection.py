@@ -1,15 +1,16 @@
 """A connection's life on the wire: its transport, its closing handshake, its end, its two log lines.
 
 Rules of this file: it turns bytes into calls and calls into bytes, and moves along ``policy.lifecycle``; each
-connection ends with one reason of ``policy.end_reasons``. How a connection opens, and what happens to
-messages, is
-:mod:`wsecho.wire.protocol`, built on this.
+connection ends with one reason of ``policy.end_reasons``. What happens to messages is
+:mod:`wsecho.wire.messages`, how a connection opens :mod:`wsecho.wire.protocol` and :mod:`wsecho.wire.client`,
+all built on this.
 
 What is overridden of Autobahn, and why, is listed in :mod:`wsecho.wire.beneath`.
 """
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 from twisted.internet.error import ConnectionDone, ConnectionLost
@@ -31,9 +32,15 @@ _Autobahn: Any = (
     object  # the class that stands behind this one in the order of bases: Autobahn's, server or client
 )
 
-__all__ = ["Connection"]
+__all__ = ["Connection", "next_id"]
 
 _log = Logger("wsecho")
+_ids = itertools.count(1)
+
+
+def next_id() -> int:
+    """A number for a connection, counted over all factories of the process, so that a log has each once."""
+    return next(_ids)
 
 
 @implementer(IHalfCloseableProtocol)
@@ -61,6 +68,9 @@ class Connection(_Autobahn):  # type: ignore[misc]
     phase: Phase = Phase.CONNECTING
     closed_cleanly: bool = True
     """False when the close timer cut the end short."""
+
+    own_close: EndReason = EndReason.SERVER_CLOSE
+    """The reason of an end that the program on this side began with a Close frame."""
 
     _opened_at: float | None = None
     _octets_received = 0
@@ -159,9 +169,12 @@ class Connection(_Autobahn):  # type: ignore[misc]
         """
         if code is None and reason is not None:
             raise ValueError("a close reason needs a close code")
-        if code is not None and not may_be_sent(code):
+        if code is not None and not self._may_send(code):
             raise ValueError(f"close code {code!r} must not be sent; see RFC 6455 section 7.4")
-        self.close_with(EndReason.SERVER_CLOSE, code, reason)
+        self.close_with(self.own_close, code, reason)
+
+    def _may_send(self, code: int) -> bool:
+        return may_be_sent(code)
 
     def close_with(self, why: EndReason, code: int | None, reason: str | None = None) -> None:
         """Begin the closing handshake for a reason of the table; does nothing unless the connection is
@@ -182,7 +195,7 @@ class Connection(_Autobahn):  # type: ignore[misc]
         self.closedByMe = not isReply
         self.state = self.STATE_CLOSING
         if self.end is None:
-            self._ends(EndReason.SERVER_CLOSE, code=code)
+            self._ends(self.own_close, code=code)
         if not isReply:
             self._advance(Event.CLOSE_SENT)
             # Whoever held reading wants no message any more, but the peer's Close must be seen.
@@ -205,8 +218,13 @@ class Connection(_Autobahn):  # type: ignore[misc]
             echoed = self.echoCloseCodeReason
             self.sendCloseFrame(code if echoed else 1000, reasonRaw if echoed else None, isReply=True)
         self._advance(Event.CLOSE_RECEIVED)
-        self.dropConnection(abort=False)
+        self._end_after_close()
         return True
+
+    def _end_after_close(self) -> None:
+        """Close was sent and nothing more is read: end the transport. On the server's side, first (RFC 6455
+        section 7.1.1)."""
+        self.dropConnection(abort=False)
 
     def _max_message_size_exceeded(self, msg_size: int, max_msg_size: int, reason: str) -> None:
         option = "max-frame-size" if self.wasMaxFramePayloadSizeExceeded else "max-message-size"
@@ -237,7 +255,7 @@ class Connection(_Autobahn):  # type: ignore[misc]
             self.sendCloseFrame(code, cut_reason(reason), isReply=True)
             self.closedByMe = True
         self._advance(Event.FAILED)
-        self.dropConnection(abort=False)
+        self._end_after_close()
 
     def onAutoPingTimeout(self) -> None:
         self.autoPingTimeoutCall = None
@@ -341,8 +359,8 @@ class Connection(_Autobahn):  # type: ignore[misc]
         stats = self.trafficStats
         opened = self._opened_at is not None
         _log.info(
-            '{id} {kind}: reason={reason} code={code} status={status} ended={ended} peer={peer} path="{path}" '
-            'origin="{origin}" seconds={seconds:.3f} received={received}/{received_bytes} '
+            '{id} {kind}: reason={reason} code={code} status={status} ended={ended} peer={peer} '
+            'path="{path}" origin="{origin}" seconds={seconds:.3f} received={received}/{received_bytes} '
             'sent={sent}/{sent_bytes} close_reason="{close_reason}"',
             id=self.id,
             kind="closed" if opened else "not opened",

@@ -6,7 +6,6 @@ Rules of this file: no bytes, no messages. It holds what the connections share; 
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -25,13 +24,13 @@ from wsecho.policy.origins import AllowedOrigins, OriginPolicy, admitting_option
 from wsecho.policy.settings import Settings
 from wsecho.policy.text import escape_peer_text
 from wsecho.wire.beneath import AutobahnFactory, ReactorTimer
+from wsecho.wire.connection import next_id
 from wsecho.wire.interfaces import IService
 from wsecho.wire.protocol import ServerProtocol
 
 __all__ = ["ServerFactory"]
 
 _log = Logger("wsecho")
-_ids = itertools.count(1)
 _offer: Any = PerMessageDeflateOffer
 _accept: Any = PerMessageDeflateOfferAccept
 _DEFLATE = "permessage-deflate"
@@ -191,9 +190,8 @@ class ServerFactory(AutobahnFactory):  # type: ignore[misc]
     # -- connections -----------------------------------------------------------------------------------------
 
     def next_id(self) -> int:
-        """A number for a connection, counted over all factories of the process, so that a log has each
-        once."""
-        return next(_ids)
+        """A number for a connection; see :func:`wsecho.wire.connection.next_id`."""
+        return next_id()
 
     def buildProtocol(self, addr: IAddress) -> ServerProtocol | None:
         """A protocol for an accepted connection; None, which closes it, once the server is stopping."""

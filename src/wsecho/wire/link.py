@@ -172,6 +172,15 @@ class Link:
         """Flush, tell the peer that nothing more comes, and wait up to ``seconds`` for its end."""
         if self._finishing or self._transport is None:
             return
+        self._stop_output()
+        self.start_close_timer(seconds)
+        half_close = None if self.is_secure else getattr(self._transport, "loseWriteConnection", None)
+        if half_close is not None:
+            half_close()
+        else:
+            self._transport.loseConnection()
+
+    def _stop_output(self) -> None:
         self._finishing = True
         # A producer left registered would make Twisted wait for it before it shuts anything down.
         producer = self._producer
@@ -180,12 +189,6 @@ class Link:
             producer.stopProducing()
         # While reading is held the peer's end would not be seen.
         self.release(self._holds)
-        self.start_close_timer(seconds)
-        half_close = None if self.is_secure else getattr(self._transport, "loseWriteConnection", None)
-        if half_close is not None:
-            half_close()
-        else:
-            self._transport.loseConnection()
 
     def peer_finished(self, seconds: float) -> None:
         """The peer ended its writing half: flush what is queued, then close."""
@@ -196,6 +199,12 @@ class Link:
         self.unregisterProducer()
         self.start_close_timer(seconds)
         self._transport.loseConnection()
+
+    def await_peer(self, seconds: float) -> None:
+        """Write nothing more and wait up to ``seconds`` for the peer to end the transport: a client leaves
+        that to the server, which so keeps the TIME_WAIT (RFC 6455 section 7.1.1)."""
+        self._stop_output()
+        self.start_close_timer(seconds)
 
     def loseConnection(self) -> None:
         """Twisted's name for the orderly end; the protocol's ``dropConnection`` is the way to it."""

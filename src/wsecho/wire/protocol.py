@@ -1,8 +1,8 @@
-"""The server's side of one connection: how it opens, and what happens to messages.
+"""The server's side of one connection: how it opens.
 
-Rules of this file: what is allowed stands in ``policy`` and is asked through the factory; what happens to a
-message stands in the service that the factory's route names, or in a subclass's ``onMessage``. How a
-connection closes and ends is :mod:`wsecho.wire.connection`.
+Rules of this file: what is allowed stands in ``policy`` and is asked through the factory. What both sides do
+with messages is :mod:`wsecho.wire.messages`; how a connection closes and ends is
+:mod:`wsecho.wire.connection`.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from wsecho.policy.origins import OriginRequest
 from wsecho.policy.text import escape_peer_text
 from wsecho.wire.admission import HeadBuffer, HeadRefused, RequestHead, Upgrade, check_upgrade, parse_head
 from wsecho.wire.beneath import AutobahnServerProtocol
-from wsecho.wire.connection import Connection
 from wsecho.wire.link import Hold
+from wsecho.wire.messages import Messages
 
 if TYPE_CHECKING:
     from wsecho.wire.factory import ServerFactory
@@ -42,7 +42,7 @@ class OriginDenied(ConnectionDeny):
         super().__init__(ConnectionDeny.FORBIDDEN, "origin not allowed")  # type: ignore[no-untyped-call]
 
 
-class ServerProtocol(Connection, AutobahnServerProtocol):  # type: ignore[misc]
+class ServerProtocol(Messages, AutobahnServerProtocol):  # type: ignore[misc]
     """One connection of a :class:`wsecho.ServerFactory`.
 
     Subclass it as you would Autobahn's class: ``onConnect``, ``onOpen``, ``onMessage``, ``onClose``,
@@ -105,6 +105,7 @@ class ServerProtocol(Connection, AutobahnServerProtocol):  # type: ignore[misc]
         if service is None:
             raise HeadRefused(404, "nothing is served at this path")
         upgrade = check_upgrade(head, self.versions)
+        factory.check_room()
         if service is not factory.no_service:
             self.service = service
         self._begin_decision(head, path, upgrade, rest)
@@ -261,6 +262,7 @@ class ServerProtocol(Connection, AutobahnServerProtocol):  # type: ignore[misc]
         body."""
         if self.phase in (Phase.CONNECTING, Phase.DECIDING):
             self.wasNotCleanReason = detail
+            self.factory.handshake_refused(status, detail)
             answer = HttpAnswer(status, (*headers, *_PLAIN_TEXT), f"{detail}\n".encode("ascii"))
             self._answer(answer, head_only=head_only, reason=reason)
 
@@ -285,96 +287,6 @@ class ServerProtocol(Connection, AutobahnServerProtocol):  # type: ignore[misc]
             self.wasOpenHandshakeTimeout = True
             self._abort(EndReason.HANDSHAKE_TIMEOUT)
 
-    # -- messages ---------------------------------------------------------------------------------------
-
-    def _onOpen(self) -> None:
-        if self.phase is not Phase.DECIDING:
-            return
-        self._advance(Event.OPENED)
-        self._opened_at = self.factory.reactor.seconds()
-        self.factory.connection_opened(self)
-        self._log_open()
-        try:
-            if self.service is not None:
-                self.service.opened(self)
-            self.onOpen()
-        except Exception:
-            self._program_failed("onOpen")
-
-    def onMessageEnd(self) -> None:
-        # Autobahn's own fires an observable, a Deferred for each message, which nothing here observes.
-        parts = self.message_data
-        self.message_data = None
-        if not self.failedByMe:
-            self._onMessage(parts[0] if len(parts) == 1 else b"".join(parts), self.message_is_binary)
-
-    def _onMessage(self, payload: bytes, isBinary: bool) -> None:
-        if self.phase is not Phase.OPEN:
-            return
-        if self.factory.debug:
-            self._log_message("received", payload, isBinary)
-        try:
-            self.onMessage(payload, isBinary)
-        except Exception:
-            self._program_failed("onMessage")
-
-    def onMessage(self, payload: bytes, isBinary: bool) -> None:
-        """A whole message arrived; hands it to the service.
-
-        :param payload: the payload; UTF-8 when ``isBinary`` is false
-        """
-        if self.service is not None:
-            self.service.message_arrived(self, payload, isBinary)
-
-    def _onPing(self, payload: bytes) -> None:
-        try:
-            self.onPing(payload)
-        except Exception:
-            self._program_failed("onPing")
-
-    def _onPong(self, payload: bytes) -> None:
-        try:
-            self.onPong(payload)
-        except Exception:
-            self._program_failed("onPong")
-
-    def _onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
-        try:
-            self.onClose(wasClean, code, reason)
-        except Exception:
-            _log.failure("{id} onClose failed", id=self.id)
-
-    def _program_failed(self, where: str) -> None:
-        """Code above the wire raised: this connection ends with 1011, no other notices."""
-        _log.failure("{id} {where} failed", id=self.id, where=where)
-        self._fail_connection(1011, "internal error")
-
-    def sendMessage(
-        self,
-        payload: bytes,
-        isBinary: bool = False,
-        fragmentSize: int | None = None,
-        sync: bool = False,
-        doNotCompress: bool = False,
-    ) -> None:
-        """Send a message.
-
-        :param payload: bytes; UTF-8 when ``isBinary`` is false
-        :raises Disconnected: when the connection is not open
-        """
-        if self.phase is not Phase.OPEN:
-            raise Disconnected("the connection is not open")
-        if self.factory.debug:
-            self._log_message("sent", payload, isBinary)
-        # Autobahn applies the limit for what arrives to what is sent as well, and after compression, which
-        # makes incompressible messages of exactly the limit larger than it: such a message could not be
-        # echoed.
-        limit, self.maxMessagePayloadSize = self.maxMessagePayloadSize, 0
-        try:
-            super().sendMessage(payload, isBinary, fragmentSize, sync, doNotCompress)
-        finally:
-            self.maxMessagePayloadSize = limit
-
     def sendPreparedMessage(self, preparedMsg: Any) -> None:
         """Send a message that was framed once for many receivers (``factory.prepareMessage``).
 
@@ -391,21 +303,6 @@ class ServerProtocol(Connection, AutobahnServerProtocol):  # type: ignore[misc]
         self.trafficStats.outgoingWebSocketMessages += 1
         self.trafficStats.outgoingOctetsAppLevel += len(preparedMsg.payload)
         self.sendData(preparedMsg.payloadHybi)
-
-    def registerProducer(self, producer: Any, streaming: bool) -> None:
-        self.link.registerProducer(producer, streaming)
-
-    def unregisterProducer(self) -> None:
-        self.link.unregisterProducer()
-
-    def pause_reading(self) -> None:
-        """Read nothing from this peer until :meth:`resume_reading`: it is held back by TCP. Its leaving is
-        not seen meanwhile, except by an unanswered ping."""
-        self.link.hold(Hold.PROGRAM)
-
-    def resume_reading(self) -> None:
-        """Read from this peer again."""
-        self.link.release(Hold.PROGRAM)
 
 
 async def _ask(on_connect: Any, request: ConnectionRequest) -> Any:

@@ -1,0 +1,129 @@
+"""Messages of an open connection, in and out: what both sides do alike.
+
+Rules of this file: what happens to a message stands in the connection's service, or in a subclass's
+``onMessage``. Code above the wire may raise: it ends this one connection with 1011 and is logged, never more.
+How a connection opens is :mod:`wsecho.wire.protocol` and :mod:`wsecho.wire.client`, how it ends
+:mod:`wsecho.wire.connection`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from autobahn.exception import Disconnected
+from twisted.logger import Logger
+
+from wsecho.policy.lifecycle import Event, Phase
+from wsecho.wire.connection import Connection
+from wsecho.wire.link import Hold
+
+__all__ = ["Messages"]
+
+_log = Logger("wsecho")
+
+
+class Messages(Connection):
+    """A connection that carries messages. To be mixed in before Autobahn's protocol class of its side."""
+
+    def _onOpen(self) -> None:
+        if self.phase is not Phase.DECIDING:
+            return
+        self._advance(Event.OPENED)
+        self._opened_at = self.factory.reactor.seconds()
+        self.factory.connection_opened(self)
+        self._log_open()
+        try:
+            if self.service is not None:
+                self.service.opened(self)
+            self.onOpen()
+        except Exception:
+            self._program_failed("onOpen")
+
+    def onMessageEnd(self) -> None:
+        # Autobahn's own fires an observable, a Deferred for each message, which nothing here observes.
+        parts = self.message_data
+        self.message_data = None
+        if not self.failedByMe:
+            self._onMessage(parts[0] if len(parts) == 1 else b"".join(parts), self.message_is_binary)
+
+    def _onMessage(self, payload: bytes, isBinary: bool) -> None:
+        if self.phase is not Phase.OPEN:
+            return
+        if self.factory.debug:
+            self._log_message("received", payload, isBinary)
+        try:
+            self.onMessage(payload, isBinary)
+        except Exception:
+            self._program_failed("onMessage")
+
+    def onMessage(self, payload: bytes, isBinary: bool) -> None:
+        """A whole message arrived; hands it to the service.
+
+        :param payload: the payload; UTF-8 when ``isBinary`` is false
+        """
+        if self.service is not None:
+            self.service.message_arrived(self, payload, isBinary)
+
+    def _onPing(self, payload: bytes) -> None:
+        try:
+            self.onPing(payload)
+        except Exception:
+            self._program_failed("onPing")
+
+    def _onPong(self, payload: bytes) -> None:
+        try:
+            self.onPong(payload)
+        except Exception:
+            self._program_failed("onPong")
+
+    def _onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
+        try:
+            self.onClose(wasClean, code, reason)
+        except Exception:
+            _log.failure("{id} onClose failed", id=self.id)
+
+    def _program_failed(self, where: str) -> None:
+        """Code above the wire raised: this connection ends with 1011, no other notices."""
+        _log.failure("{id} {where} failed", id=self.id, where=where)
+        self._fail_connection(1011, "internal error")
+
+    def sendMessage(
+        self,
+        payload: bytes,
+        isBinary: bool = False,
+        fragmentSize: int | None = None,
+        sync: bool = False,
+        doNotCompress: bool = False,
+    ) -> None:
+        """Send a message.
+
+        :param payload: bytes; UTF-8 when ``isBinary`` is false
+        :raises Disconnected: when the connection is not open
+        """
+        if self.phase is not Phase.OPEN:
+            raise Disconnected("the connection is not open")
+        if self.factory.debug:
+            self._log_message("sent", payload, isBinary)
+        # Autobahn applies the limit for what arrives to what is sent as well, and after compression, which
+        # makes incompressible messages of exactly the limit larger than it: such a message could not be
+        # echoed.
+        limit, self.maxMessagePayloadSize = self.maxMessagePayloadSize, 0
+        try:
+            super().sendMessage(payload, isBinary, fragmentSize, sync, doNotCompress)
+        finally:
+            self.maxMessagePayloadSize = limit
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        self.link.registerProducer(producer, streaming)
+
+    def unregisterProducer(self) -> None:
+        self.link.unregisterProducer()
+
+    def pause_reading(self) -> None:
+        """Read nothing from this peer until :meth:`resume_reading`: it is held back by TCP. Its leaving is
+        not seen meanwhile, except by an unanswered ping."""
+        self.link.hold(Hold.PROGRAM)
+
+    def resume_reading(self) -> None:
+        """Read from this peer again."""
+        self.link.release(Hold.PROGRAM)
