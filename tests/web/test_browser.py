@@ -354,15 +354,16 @@ class AccessTests(_InABrowser):
         page.type("hex", "00" * 200)
         page.wait(lambda: len(page.messages), 2)
         wide = page.run(
-            "const width = document.documentElement.clientWidth;"
-            "return [...document.querySelectorAll('body *')].filter((element) =>"
-            "  element.getBoundingClientRect().right > width || element.getBoundingClientRect().left < 0"
-            ").map((element) => element.outerHTML.slice(0, 80));"
+            "const window = document.documentElement.clientWidth;"
+            "const isWide = (element) => {"
+            "  const {left, right} = element.getBoundingClientRect();"
+            # Text that is cut off counts too, but in a field, and in what only screen readers see.
+            "  return left < 0 || right > window || element.scrollWidth > Math.ceil(right - left);"
+            "};"
+            "return [...document.querySelectorAll('html, body, body :not(.unseen, i, input)')].filter(isWide)"
+            "  .map((element) => element.outerHTML.slice(0, 80));"
         )
         self.assertEqual(wide, [])
-        self.assertEqual(
-            page.run("return document.documentElement.scrollWidth - document.documentElement.clientWidth"), 0
-        )
 
     def test_colour_schemes(self) -> None:
         """In both schemes every text stands out from its background by 4.5:1 at least (WCAG 1.4.3)."""
