@@ -1,0 +1,370 @@
+"""What is known and set of a WebSocket: its signals, its settings, its facts, as QWebSocket names them.
+
+Rules of this file: reading a member changes nothing, and setting one changes that one setting; what a socket
+does is :mod:`wsecho.websocket`, built on this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IAddress
+
+from wsecho.inbox import Inbox
+from wsecho.policy.authenticators import Authenticator, PreSharedKeyAuthenticator
+from wsecho.policy.end_reasons import End
+from wsecho.policy.enumerations import CloseCode, PauseMode, SocketError, SocketState, Version
+from wsecho.policy.settings import Settings
+from wsecho.policy.signals import Signal
+from wsecho.wire.client import HttpProxy
+
+__all__ = ["MAX_SIZE", "HandshakeOptions", "SocketMembers"]
+
+MAX_SIZE = 2_147_483_646
+"""The largest frame or message size that Qt allows (``QWebSocket::maxIncomingFrameSize()``), in bytes."""
+
+_OUTGOING_FRAME_SIZE = 512 * 1024
+_READ_BUFFER_SIZE = 1024 * 1024
+
+
+class HandshakeOptions:
+    """What a client offers beyond the URL (``QWebSocketHandshakeOptions``).
+
+    :param subprotocols: in the order of preference; names that are no tokens are dropped, as Qt does
+    """
+
+    __slots__ = ("_subprotocols",)
+
+    def __init__(self, subprotocols: tuple[str, ...] | list[str] = ()) -> None:
+        if isinstance(subprotocols, str):
+            raise TypeError("subprotocols must be a list of names, not one str")
+        self._subprotocols = tuple(subprotocols)
+
+    @property
+    def subprotocols(self) -> tuple[str, ...]:
+        """The names offered."""
+        return self._subprotocols
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, HandshakeOptions) and other._subprotocols == self._subprotocols
+
+    def __hash__(self) -> int:
+        return hash(self._subprotocols)
+
+    def __repr__(self) -> str:
+        return f"HandshakeOptions({list(self._subprotocols)!r})"
+
+
+class SocketMembers:
+    """Signals, settings and facts of a :class:`wsecho.WebSocket`.
+
+    :param origin: the Origin header that a client sends; empty sends none
+    :param version: only ``Version.LATEST``, 13, is spoken
+    :param reactor: Twisted's; the global one when None
+    :param settings: limits and timers; wsecho's defaults when None
+    :raises ValueError: for another version, or an origin with control characters
+    """
+
+    connected = Signal[[]]()
+    """The opening handshake is complete."""
+    disconnected = Signal[[]]()
+    """The connection has ended; the last signal of it."""
+    about_to_close = Signal[[]]()
+    """The closing handshake began, on either side; nothing more can be sent."""
+    state_changed = Signal[[SocketState]]()
+    text_frame_received = Signal[[str, bool]]()
+    """A data frame of a text message and whether it is the last; a character that frames split comes with the
+    later one."""
+    binary_frame_received = Signal[[bytes, bool]]()
+    text_message_received = Signal[[str]]()
+    binary_message_received = Signal[[bytes]]()
+    pong = Signal[[int, bytes]]()
+    """Milliseconds since the last ``ping``, and the payload."""
+    bytes_written = Signal[[int]]()
+    """How many payload bytes were handed to the kernel since the last emission."""
+    read_channel_finished = Signal[[]]()
+    """The peer sends nothing more."""
+    error_occurred = Signal[[SocketError]]()
+    """Qt's ``errorOccurred``."""
+    authentication_required = Signal[[Authenticator]]()
+    """The server answered 401; a slot sets user and password, or the connection fails."""
+    proxy_authentication_required = Signal[[HttpProxy, Authenticator]]()
+    """The proxy answered 407."""
+    pre_shared_key_authentication_required = Signal[[PreSharedKeyAuthenticator]]()
+    ssl_errors = Signal[[list[Any]]]()
+    peer_verify_error = Signal[[Any]]()
+    alert_sent = Signal[[int, int, str]]()
+    alert_received = Signal[[int, int, str]]()
+    handshake_interrupted_on_error = Signal[[Any]]()
+
+    def __init__(
+        self,
+        origin: str = "",
+        version: Version = Version.LATEST,
+        *,
+        reactor: Any = None,
+        settings: Settings | None = None,
+    ) -> None:
+        if version != Version.LATEST:
+            raise ValueError(f"version must be Version.LATEST (13), not {version!r}")
+        if any(ord(character) < 0x20 or ord(character) == 0x7F for character in origin):
+            raise ValueError("origin must not hold control characters")
+        if reactor is None:
+            from twisted.internet import reactor
+        self._reactor = reactor
+        self._origin = origin
+        self._settings = Settings() if settings is None else settings
+        self._connection: Any = None
+        self._attempt: Deferred[Any] | None = None
+        self._request: Any = None
+        self._request_url = ""
+        self._options = HandshakeOptions()
+        self._state = SocketState.UNCONNECTED
+        self._close_code = int(CloseCode.NORMAL)
+        self._close_reason = ""
+        self._error = SocketError.UNKNOWN_SOCKET_ERROR
+        self._error_string = ""
+        self._end: End | None = None
+        self._outgoing_frame_size = _OUTGOING_FRAME_SIZE
+        self._max_frame = self._settings.max_frame_size or MAX_SIZE
+        self._max_message = self._settings.max_message_size or MAX_SIZE
+        self._mask_generator: Any = None
+        self._proxy: HttpProxy | None = None
+        self._ssl_configuration: Any = None
+        self._pause_mode = PauseMode.PAUSE_NEVER
+        self._early: list[tuple[bytes, bool]] | None = None
+        self._inbox = Inbox(_READ_BUFFER_SIZE, self._apply_holds)
+        self._is_held_by_program = False
+        self._partial_text = b""
+        self._ping_at: float | None = None
+        self._sent_bytes = 0
+        self._reported_bytes = 0
+        self._look: Any = None
+        self._is_server_side = False
+        self._end_waiters: list[Deferred[None]] = []
+
+    def _apply_holds(self) -> None:
+        """Pause or resume reading as the inbox and the program want."""
+        raise NotImplementedError
+
+    # -- who and what ----------------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> SocketState:
+        """Where the connection stands."""
+        return self._state
+
+    def is_valid(self) -> bool:
+        """Whether messages can be sent."""
+        return self._state is SocketState.CONNECTED
+
+    @property
+    def origin(self) -> str:
+        """The Origin header: the client's own, on the server's side what was sent; empty when there is
+        none."""
+        return self._origin
+
+    @property
+    def version(self) -> Version:
+        """Always 13 (RFC 6455)."""
+        return Version.LATEST
+
+    @property
+    def close_code(self) -> int:
+        """The code of the Close frame that began the closing handshake; 1000 before, 1005 when the peer gave
+        none, 1006 when there was no Close frame (RFC 6455 section 7.1.5)."""
+        return self._close_code
+
+    @property
+    def close_reason(self) -> str:
+        """The reason with it; empty when there was none."""
+        return self._close_reason
+
+    @property
+    def end(self) -> End | None:
+        """Why the last connection ended, by wsecho's closed list; None while there was none."""
+        return self._end
+
+    @property
+    def error(self) -> SocketError:
+        """The last error; ``UNKNOWN_SOCKET_ERROR`` at rest (Qt)."""
+        return self._error
+
+    @property
+    def error_string(self) -> str:
+        """What failed and why, one line; empty at rest."""
+        return self._error_string
+
+    @property
+    def request(self) -> Any:
+        """The opening handshake: the ``ClientRequest`` last sent; on the server's side Autobahn's
+        ``ConnectionRequest``, with ``headers``, ``path`` and ``params``; None before any."""
+        return self._request
+
+    @property
+    def request_url(self) -> str:
+        """Its URL; empty before any."""
+        return self._request_url
+
+    @property
+    def resource_name(self) -> str:
+        """Path and query of the URL (RFC 6455 section 3)."""
+        rest = self._request_url.partition("://")[2]
+        return rest[rest.index("/") :] if "/" in rest else ("/" if rest else "")
+
+    @property
+    def handshake_options(self) -> HandshakeOptions:
+        """What was offered beside the URL."""
+        return self._options
+
+    @property
+    def subprotocol(self) -> str:
+        """The subprotocol spoken; empty when none."""
+        connection = self._connection
+        return "" if connection is None else connection.websocket_protocol_in_use or ""
+
+    @property
+    def local_address(self) -> str:
+        """The local IP address; empty when not connected."""
+        return self._address(lambda link: link.getHost(), "host", "")
+
+    @property
+    def local_port(self) -> int:
+        """The local port; 0 when not connected."""
+        return self._address(lambda link: link.getHost(), "port", 0)
+
+    @property
+    def peer_address(self) -> str:
+        """The peer's IP address; empty when not connected."""
+        return self._address(lambda link: link.getPeer(), "host", "")
+
+    @property
+    def peer_port(self) -> int:
+        """The peer's port; 0 when not connected."""
+        return self._address(lambda link: link.getPeer(), "port", 0)
+
+    @property
+    def peer_name(self) -> str:
+        """The host name of the URL that was opened; on the server's side empty, as in Qt."""
+        return "" if self._is_server_side else urlsplit(self._request_url).hostname or ""
+
+    def _address(self, ask: Callable[[Any], IAddress], name: str, missing: Any) -> Any:
+        return missing if self._connection is None else getattr(ask(self._connection.link), name, missing)
+
+    # -- settings --------------------------------------------------------------------------------------------
+
+    @property
+    def bytes_to_write(self) -> int:
+        """Bytes, frames' headers included, that were sent but not handed to the kernel yet."""
+        return 0 if self._connection is None else int(self._connection.link.queued_bytes)
+
+    @property
+    def read_buffer_size(self) -> int:
+        """Bytes of messages that may wait for ``async for`` before reading pauses; 0: no limit. Default 1 MiB
+        (Qt: no limit)."""
+        return self._inbox.limit
+
+    @read_buffer_size.setter
+    def read_buffer_size(self, size: int) -> None:
+        self._inbox.limit = _checked("read_buffer_size", size, 0)
+
+    @property
+    def max_allowed_incoming_frame_size(self) -> int:
+        """Bytes; above it, close 1009. Default 1 MiB (Qt: 2,147,483,646)."""
+        return self._max_frame
+
+    @max_allowed_incoming_frame_size.setter
+    def max_allowed_incoming_frame_size(self, size: int) -> None:
+        self._max_frame = _checked("max_allowed_incoming_frame_size", size, 1)
+        if self._connection is not None:
+            self._connection.maxFramePayloadSize = size
+
+    @property
+    def max_allowed_incoming_message_size(self) -> int:
+        """Bytes after decompression; above it, close 1009. Default 1 MiB (Qt: 2,147,483,646)."""
+        return self._max_message
+
+    @max_allowed_incoming_message_size.setter
+    def max_allowed_incoming_message_size(self, size: int) -> None:
+        self._max_message = _checked("max_allowed_incoming_message_size", size, 1)
+        if self._connection is not None:
+            self._connection.maxMessagePayloadSize = size
+
+    @staticmethod
+    def max_incoming_frame_size() -> int:
+        """The largest value of ``max_allowed_incoming_frame_size``: 2,147,483,646, as in Qt."""
+        return MAX_SIZE
+
+    @staticmethod
+    def max_incoming_message_size() -> int:
+        """The largest value of ``max_allowed_incoming_message_size``."""
+        return MAX_SIZE
+
+    @staticmethod
+    def max_outgoing_frame_size() -> int:
+        """The largest value of ``outgoing_frame_size``."""
+        return MAX_SIZE
+
+    @property
+    def outgoing_frame_size(self) -> int:
+        """Bytes; larger messages are sent in fragments of this size. Default 512 KiB, as in Qt."""
+        return self._outgoing_frame_size
+
+    @outgoing_frame_size.setter
+    def outgoing_frame_size(self, size: int) -> None:
+        self._outgoing_frame_size = _checked("outgoing_frame_size", size, 1)
+
+    @property
+    def mask_generator(self) -> Callable[[], int] | None:
+        """Gives the 32-bit mask of each frame that a client sends; None for the system's random source. Used
+        by the next ``open``."""
+        generator: Callable[[], int] | None = self._mask_generator
+        return generator
+
+    @mask_generator.setter
+    def mask_generator(self, generator: Callable[[], int] | None) -> None:
+        if generator is not None and not callable(generator):
+            raise TypeError(f"mask_generator must be callable or None, not {type(generator).__name__}")
+        self._mask_generator = generator
+
+    @property
+    def proxy(self) -> HttpProxy | None:
+        """The HTTP proxy that a client connects through (CONNECT); None for none. Used by the next
+        ``open``."""
+        return self._proxy
+
+    @proxy.setter
+    def proxy(self, proxy: HttpProxy | None) -> None:
+        if proxy is not None and not isinstance(proxy, HttpProxy):
+            raise TypeError(f"proxy must be an HttpProxy or None, not {type(proxy).__name__}")
+        self._proxy = proxy
+
+    @property
+    def pause_mode(self) -> PauseMode:
+        """What stops a connection until :meth:`resume`."""
+        return self._pause_mode
+
+    @pause_mode.setter
+    def pause_mode(self, mode: PauseMode) -> None:
+        self._pause_mode = PauseMode(mode)
+
+    @property
+    def ssl_configuration(self) -> Any:
+        """An ``IOpenSSLClientConnectionCreator`` for the next ``open``; None verifies the server's name
+        against the system's authorities. On the server's side None: see :class:`wsecho.WebSocketServer`."""
+        return self._ssl_configuration
+
+    @ssl_configuration.setter
+    def ssl_configuration(self, configuration: Any) -> None:
+        self._ssl_configuration = configuration
+
+
+def _checked(name: str, size: object, least: int) -> int:
+    if isinstance(size, bool) or not isinstance(size, int):
+        raise TypeError(f"{name} must be an int, not {type(size).__name__}")
+    if not least <= size <= MAX_SIZE:
+        raise ValueError(f"{name} must be {least} to {MAX_SIZE}, not {size}")
+    return size

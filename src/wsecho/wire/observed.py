@@ -1,0 +1,68 @@
+"""Connections that tell their service of more than messages: frames, pongs and the end of the transport.
+
+The library's ``WebSocket`` needs these for Qt's signals. Echo and broadcast do without, and so do not pay for
+them. Mixed in before the protocol class of either side.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from wsecho.wire.client import ClientProtocol
+from wsecho.wire.interfaces import IService
+from wsecho.wire.protocol import ServerProtocol
+
+__all__ = ["IObserver", "ObservedClientProtocol", "ObservedServerProtocol"]
+
+
+class IObserver(IService):
+    """A service that is told of everything. Exceptions are handled as those of :class:`IService`."""
+
+    def frame_arrived(connection: Any, payload: bytes, is_binary: bool, is_last: bool) -> None:
+        """One data frame of a message; ``payload`` is decompressed, and may split a character of a text
+        message."""
+
+    def pong_arrived(connection: Any, payload: bytes) -> None:
+        """A pong that answers no keepalive ping of ours."""
+
+    def ended(connection: Any) -> None:
+        """The transport has ended; the last call for ``connection``."""
+
+
+_Protocol: Any = object
+
+
+class _Observed(_Protocol):  # type: ignore[misc]
+    service: Any
+    _is_keepalive = False
+
+    def onMessageFrame(self, payload: list[bytes]) -> None:
+        super().onMessageFrame(payload)
+        if not self.failedByMe and self.service is not None:
+            try:
+                self.service.frame_arrived(
+                    self, b"".join(payload), self.message_is_binary, self.current_frame.fin
+                )
+            except Exception:
+                self._program_failed("frame_arrived")
+
+    def onAutoPong(self, *args: Any) -> None:
+        self._is_keepalive = True
+
+    def onPong(self, payload: bytes) -> None:
+        if self._is_keepalive:
+            self._is_keepalive = False
+        elif self.service is not None:
+            self.service.pong_arrived(self, payload)
+
+    def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
+        if self.service is not None:
+            self.service.ended(self)
+
+
+class ObservedServerProtocol(_Observed, ServerProtocol):
+    """A server's connection whose service is an :class:`IObserver`."""
+
+
+class ObservedClientProtocol(_Observed, ClientProtocol):
+    """A client's connection whose service is an :class:`IObserver`."""
