@@ -20,20 +20,30 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from wsecho.policy.hosts import parse_host
 
-__all__ = ["HeadBuffer", "HeadRefused", "RequestHead", "Upgrade", "check_upgrade", "parse_head"]
+__all__ = [
+    "TOKEN",
+    "HeadBuffer",
+    "HeadRefused",
+    "RequestHead",
+    "Upgrade",
+    "check_upgrade",
+    "parse_fields",
+    "parse_head",
+]
 
-_TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
-_REQUEST_LINE = re.compile(rb"(" + _TOKEN.encode() + rb") ([\x21-\x7e]+) HTTP/([0-9])\.([0-9])")
-_NAME = re.compile(_TOKEN.encode())
+TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+"""A name in HTTP (RFC 9110 section 5.6.2), as a regular expression."""
+_REQUEST_LINE = re.compile(rb"(" + TOKEN.encode() + rb") ([\x21-\x7e]+) HTTP/([0-9])\.([0-9])")
+_NAME = re.compile(TOKEN.encode())
 # field-content of RFC 9110 section 5.5: visible characters, blanks, tabs and obs-text; no other control
 # character.
 _VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
-_PROTOCOL = re.compile(_TOKEN)
+_PROTOCOL = re.compile(TOKEN)
 _ABSOLUTE = re.compile(r"(?:https?|wss?)://([^/?]*)(.*)", re.IGNORECASE)
 _PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
@@ -137,7 +147,7 @@ class HeadBuffer:
         searched = max(0, len(self._data) - 3)
         self._data += data
         end = self._data.find(b"\r\n\r\n", searched)
-        size = len(self._data) if end < 0 else end + 4
+        size = len(self._data) + 1 if end < 0 else end + 4
         if size > self._limit:
             self._data = bytearray()
             raise HeadRefused(431, "the request head is larger than max-head-size")
@@ -165,7 +175,7 @@ def parse_head(head: bytes, *, max_line: int, max_lines: int) -> RequestHead:
         raise HeadRefused(400, "malformed request line")
     if (request[3], request[4]) != (b"1", b"1"):
         raise HeadRefused(505, "HTTP version is not 1.1")
-    headers = _parse_fields(lines[1:])
+    headers = parse_fields(lines[1:], _ONCE)
     try:
         parse_host(headers["host"])
     except (KeyError, ValueError):
@@ -178,7 +188,13 @@ def parse_head(head: bytes, *, max_line: int, max_lines: int) -> RequestHead:
     return RequestHead(request[1].decode("ascii"), path, query, headers)
 
 
-def _parse_fields(lines: Sequence[bytes]) -> dict[str, str]:
+def parse_fields(lines: Sequence[bytes], once: Collection[str]) -> dict[str, str]:
+    """Parse header lines, without their ends.
+
+    :param once: names, in lower case, of which a second field is refused
+    :returns: by lower-case name; several fields of one name are joined by ``", "``
+    :raises HeadRefused: 400 for a line that is no header field, and for a second one of ``once``
+    """
     headers: dict[str, str] = {}
     for line in lines:
         raw_name, colon, raw_value = line.partition(b":")
@@ -189,7 +205,7 @@ def _parse_fields(lines: Sequence[bytes]) -> dict[str, str]:
         value = raw_value.strip(b" \t").decode("iso-8859-1")
         if name not in headers:
             headers[name] = value
-        elif name in _ONCE:
+        elif name in once:
             raise HeadRefused(400, "a header that may come once came twice")
         else:
             headers[name] = f"{headers[name]}, {value}"
