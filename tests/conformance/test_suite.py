@@ -284,7 +284,11 @@ class RunClientTests(TemporaryFolderTestCase):
 
     def test_a_client_that_hangs_is_ended(self) -> None:
         """A client that does not end in time is killed, cleaned up and told."""
-        client = ScriptedSuite("import os, signal; open('pid', 'w').write(str(os.getpid())); signal.pause()")
+        client = ScriptedSuite(
+            "import os, signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+            "open('pid', 'w').write(str(os.getpid()))\n"
+            "while True: signal.pause()"
+        )
         error = self.assertRaises(
             SuiteError, run_client, client, self.folder, agent="a", url="u", cases=["*"], timeout=0.3
         )
