@@ -1,0 +1,420 @@
+"""Tests for `wsecho.app.service`: listeners, start lines and the end, without sockets and processes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from io import StringIO
+from typing import Any
+
+from twisted.internet.address import IPv4Address, UNIXAddress
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.interfaces import IAddress
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
+from wsecho.app.configuration import Configuration, ConfigurationError, read_configuration
+from wsecho.app.listeners import DescriptionListener, IListener, ListenError, PortListener
+from wsecho.app.service import (
+    CannotStart,
+    WebSocketService,
+    build_listeners,
+    build_service,
+    build_tls,
+    factory_maker,
+    paths_served,
+    say_on_stderr,
+)
+from wsecho.policy.hosts import AllowedHosts
+from wsecho.policy.origins import OriginRequest
+from wsecho.policy.settings import Settings
+from wsecho.services.broadcast import ChannelMember
+from wsecho.services.echo import EchoService
+from wsecho.web.page import page
+
+from .logs import logged_lines
+
+PATHS = "/ and /echo echo, /broadcast and /broadcast/CHANNEL broadcast"
+
+
+class FakePort:
+    """A port at an address, which stops when it is told that it has."""
+
+    def __init__(self, address: IAddress) -> None:
+        self.address = address
+        self.stopped: Deferred[None] | None = None
+
+    def getHost(self) -> IAddress:
+        return self.address
+
+    def stopListening(self) -> Deferred[None]:
+        self.stopped = Deferred()
+        return self.stopped
+
+
+@implementer(IListener)
+class FakeListener:
+    """A listener whose outcome the test decides."""
+
+    def __init__(self, name: str, result: Deferred[Any], *, is_secure: bool = False) -> None:
+        self.name = name
+        self.is_secure = is_secure
+        self.result = result
+        self.factory: Any = None
+
+    def listen(self, factory: Any) -> Deferred[Any]:
+        self.factory = factory
+        return self.result
+
+
+class FakeFactory:
+    """A factory that is gone when the test says so."""
+
+    def __init__(self, is_secure: bool) -> None:
+        self.is_secure = is_secure
+        self.hosts = AllowedHosts(["nobody.example"])
+        self.gone: Deferred[None] | None = None
+
+    def shutdown(self) -> Deferred[None]:
+        self.gone = Deferred()
+        return self.gone
+
+
+class FakeReactor:
+    """Runs when it is told."""
+
+    def __init__(self) -> None:
+        self.waiting: list[Callable[[], object]] = []
+
+    def callWhenRunning(self, function: Callable[[], object]) -> None:
+        self.waiting.append(function)
+
+    def run(self) -> None:
+        for function in self.waiting:
+            function()
+
+
+class FakeProcess:
+    """Counts."""
+
+    def __init__(self, lines: list[str]) -> None:
+        self.lines = lines
+        self.handling: list[int] = []
+        self.failures = 0
+
+    def handle_signals(self) -> None:
+        self.handling.append(len(self.lines))
+
+    def fail(self) -> None:
+        self.failures += 1
+
+
+def tcp(host: str, port: int) -> FakePort:
+    """A port on an IPv4 address."""
+    return FakePort(IPv4Address("TCP", host, port))
+
+
+class WebSocketServiceTests(SynchronousTestCase):
+    """Listening, telling and stopping."""
+
+    def setUp(self) -> None:
+        collecting = logged_lines()
+        self.lines = collecting.__enter__()
+        self.addCleanup(collecting.__exit__, None, None, None)
+        self.reactor = FakeReactor()
+        self.process = FakeProcess(self.lines)
+        self.said: list[str] = []
+
+    def service(self, *listeners: FakeListener, hosts: AllowedHosts | None = None) -> WebSocketService:
+        """A service on these listeners."""
+        return WebSocketService(
+            self.reactor,
+            listeners,
+            FakeFactory,
+            hosts=hosts,
+            paths=PATHS,
+            process=self.process,  # type: ignore[arg-type]
+            say=self.said.append,
+        )
+
+    def test_order_of_a_start(self) -> None:
+        """Listening comes first; signals and start lines only when the reactor runs, signals before lines."""
+        listener = FakeListener("--port=9000", succeed([tcp("127.0.0.1", 9000)]))
+        service = self.service(listener)
+        self.assertIsNone(listener.factory)
+        service.privilegedStartService()
+        self.assertIsNotNone(listener.factory)
+        service.startService()
+        self.assertEqual((self.lines, self.process.handling), ([], []))
+        self.reactor.run()
+        self.assertEqual(self.lines, [f"listening on ws://127.0.0.1:9000/ : {PATHS}"])
+        self.assertEqual(self.process.handling, [0])
+
+    def test_start_without_privileges(self) -> None:
+        """A service that is only started listens then, and once."""
+        listener = FakeListener("--port=9000", succeed([tcp("127.0.0.1", 9000)]))
+        service = self.service(listener)
+        service.startService()
+        self.reactor.run()
+        self.assertEqual(len(service.ports), 1)
+        self.assertEqual(len(self.lines), 1)
+
+    def test_each_url_is_told(self) -> None:
+        """Every port of every listener has its line, with the scheme of its listener."""
+        service = self.service(
+            FakeListener("a", succeed([tcp("127.0.0.1", 1), tcp("127.0.0.2", 1)])),
+            FakeListener("b", succeed([tcp("0.0.0.0", 2)]), is_secure=True),
+            FakeListener("c", succeed([FakePort(UNIXAddress(b"/run/x"))])),
+        )
+        service.startService()
+        self.reactor.run()
+        self.assertEqual(
+            self.lines,
+            [
+                f"listening on {url} : {PATHS}"
+                for url in (
+                    "ws://127.0.0.1:1/",
+                    "ws://127.0.0.2:1/",
+                    "wss://0.0.0.0:2/",
+                    "ws+unix:/run/x",
+                )
+            ],
+        )
+
+    def test_factory_for_each_listener(self) -> None:
+        """Every listener has a factory of its own, which knows whether TLS ends here."""
+        plain = FakeListener("a", succeed([tcp("127.0.0.1", 1)]))
+        secure = FakeListener("b", succeed([tcp("127.0.0.1", 2)]), is_secure=True)
+        self.service(plain, secure).startService()
+        self.assertIsNot(plain.factory, secure.factory)
+        self.assertEqual((plain.factory.is_secure, secure.factory.is_secure), (False, True))
+
+    def test_default_hosts(self) -> None:
+        """A listener that only this machine reaches answers to loopback names only, others to any."""
+        for ports, is_open in (
+            ([tcp("127.0.0.1", 1)], False),
+            ([FakePort(UNIXAddress(b"/run/x"))], False),
+            ([tcp("0.0.0.0", 1)], True),
+            ([tcp("127.0.0.1", 1), tcp("192.0.2.1", 1)], True),
+        ):
+            listener = FakeListener("a", succeed(ports))
+            self.service(listener).startService()
+            self.assertTrue(listener.factory.hosts.allows("localhost:1"))
+            self.assertTrue(listener.factory.hosts.allows("127.0.0.1"))
+            self.assertTrue(listener.factory.hosts.allows("[::1]:9"))
+            self.assertIs(listener.factory.hosts.allows("attacker.example"), is_open)
+
+    def test_given_hosts(self) -> None:
+        """Given Host values hold for every listener and are not added to."""
+        hosts = AllowedHosts(["a.example"])
+        local = FakeListener("a", succeed([tcp("127.0.0.1", 1)]))
+        public = FakeListener("b", succeed([tcp("0.0.0.0", 2)]))
+        self.service(local, public, hosts=hosts).startService()
+        self.assertIs(local.factory.hosts, hosts)
+        self.assertIs(public.factory.hosts, hosts)
+
+    def test_listener_that_cannot(self) -> None:
+        """When one cannot listen the start fails with its line, and those that listened stop."""
+        port = tcp("127.0.0.1", 1)
+        last = FakeListener("--listen=c", succeed([tcp("127.0.0.1", 3)]))
+        service = self.service(
+            FakeListener("--listen=a", succeed([port])),
+            FakeListener("--listen=b", fail(ListenError("cannot listen: Address already in use"))),
+            last,
+        )
+        error = self.assertRaises(CannotStart, service.privilegedStartService)
+        line = "--listen=b: cannot listen: Address already in use"
+        self.assertEqual(str(error), line)
+        self.assertEqual((self.lines, self.said), ([line], [line]))
+        self.assertIsNotNone(port.stopped)
+        self.assertEqual(service.ports, ())
+        self.assertIsNone(last.factory)
+
+    def test_error_of_ours(self) -> None:
+        """An error that no listener should raise ends the start as well, and is logged whole."""
+        service = self.service(FakeListener("--listen=a", fail(ZeroDivisionError("oops"))))
+        self.assertEqual(str(self.assertRaises(CannotStart, service.startService)), "--listen=a: oops")
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_listener_that_is_slow(self) -> None:
+        """A listener that takes its time is told when it listens."""
+        result: Deferred[Any] = Deferred()
+        listener = FakeListener("--listen=onion:80", result)
+        self.service(listener).startService()
+        self.reactor.run()
+        self.assertEqual(self.lines, [])
+        result.callback([tcp("127.0.0.1", 1)])
+        self.assertEqual(self.lines, [f"listening on ws://127.0.0.1:1/ : {PATHS}"])
+
+    def test_listener_that_fails_late(self) -> None:
+        """A listener that fails when all else runs ends the process with its line."""
+        result: Deferred[Any] = Deferred()
+        self.service(FakeListener("--listen=onion:80", result)).startService()
+        self.reactor.run()
+        result.errback(ListenError("cannot listen: no"))
+        self.assertEqual(self.lines, ["--listen=onion:80: cannot listen: no"])
+        self.assertEqual(self.process.failures, 1)
+
+    def test_stop(self) -> None:
+        """Stopping stops to listen and ends the connections of every factory, and waits for both."""
+        ports = [tcp("127.0.0.1", 1), tcp("127.0.0.1", 2)]
+        listeners = [FakeListener(port.address.__repr__(), succeed([port])) for port in ports]
+        service = self.service(*listeners)
+        service.startService()
+        stopped = service.stopService()
+        for port in ports:
+            assert port.stopped is not None
+            port.stopped.callback(None)
+        listeners[0].factory.gone.callback(None)
+        self.assertNoResult(stopped)
+        listeners[1].factory.gone.callback(None)
+        self.successResultOf(stopped)
+        self.assertFalse(service.running)
+
+    def test_stop_before_all_listen(self) -> None:
+        """A listener that is still on its way is called off, which is no failure."""
+        result: Deferred[Any] = Deferred()
+        listener = FakeListener("--listen=onion:80", result)
+        service = self.service(listener)
+        service.startService()
+        stopped = service.stopService()
+        listener.factory.gone.callback(None)
+        self.successResultOf(stopped)
+        self.assertEqual((self.lines, self.process.failures), ([], 0))
+
+    def test_stop_before_the_reactor_runs(self) -> None:
+        """A service that was stopped meanwhile tells nothing and takes no signals."""
+        service = self.service(FakeListener("a", succeed([tcp("127.0.0.1", 1)])))
+        service.startService()
+        service.stopService()
+        self.reactor.run()
+        self.assertEqual((self.lines, self.process.handling), ([], []))
+
+
+class CannotStartTests(SynchronousTestCase):
+    """The exception that ends a start."""
+
+    def test_both_kinds(self) -> None:
+        """It is an Exception, which twistd reports, and a SystemExit of status 1 without a text."""
+        error = CannotStart("line")
+        self.assertIsInstance(error, Exception)
+        self.assertIsInstance(error, SystemExit)
+        self.assertEqual((str(error), error.code), ("line", 1))
+
+
+class BuildTests(SynchronousTestCase):
+    """From a configuration to what it means."""
+
+    def configuration(self, **given: str | list[str]) -> Configuration:
+        """A configuration of these options."""
+        return read_configuration(
+            {
+                name.replace("_", "-"): [value] if isinstance(value, str) else value
+                for name, value in given.items()
+            }
+        )
+
+    def test_paths(self) -> None:
+        """The start line tells what / is in each mode."""
+        self.assertEqual(paths_served("echo"), PATHS)
+        self.assertEqual(
+            paths_served("broadcast"), "/echo echo, /, /broadcast and /broadcast/CHANNEL broadcast"
+        )
+
+    def test_listeners(self) -> None:
+        """The short form comes first, then the descriptions in order; each knows how it was written."""
+        clock = Clock()
+        (port,) = build_listeners(self.configuration(), clock)
+        self.assertIsInstance(port, PortListener)
+        self.assertEqual(port.name, "--port=9000")
+        found = build_listeners(self.configuration(port="1", listen=["tcp:2", "unix:x"]), clock)
+        self.assertEqual([one.name for one in found], ["--port=1", "--listen=tcp:2", "--listen=unix:x"])
+        self.assertIsInstance(found[1], DescriptionListener)
+        (only,) = build_listeners(self.configuration(listen="tcp:2"), clock)
+        self.assertEqual(only.name, "--listen=tcp:2")
+        (host,) = build_listeners(self.configuration(host="::1"), clock)
+        self.assertEqual(host.name, "--host=::1")
+
+    def test_systemd(self) -> None:
+        """A socket that systemd did not hand over is an error before anything listens."""
+        configuration = self.configuration(listen="systemd:domain=INET:index=0")
+        error = self.assertRaises(ConfigurationError, build_listeners, configuration, Clock())
+        self.assertEqual(
+            str(error),
+            "--listen=systemd:domain=INET:index=0: systemd handed over no such socket "
+            "(LISTEN_FDS, LISTEN_FDNAMES)",
+        )
+
+    def test_certificate(self) -> None:
+        """A certificate that cannot be read is an error of the configuration that names the option."""
+        configuration = self.configuration(
+            listen_tls="tcp:0", certificate="nowhere.pem", private_key="nowhere.key"
+        )
+        for build in (lambda: build_tls(configuration), lambda: build_listeners(configuration, Clock())):
+            line = str(self.assertRaises(ConfigurationError, build))
+            self.assertTrue(line.startswith("--certificate=nowhere.pem: certificate file"), line)
+            self.assertTrue(line.endswith("No such file or directory"), line)
+        self.assertIsNone(build_tls(self.configuration()))
+
+    def test_factories(self) -> None:
+        """A factory has what the configuration says."""
+        configuration = self.configuration(
+            server_name="x", subprotocol=["b", "a"], max_message_size="2KiB", debug="true",
+            allow_origin="https://a.example",
+        )  # fmt: skip
+        clock = Clock()
+        make = factory_maker(configuration, clock)
+        plain, secure = make(False), make(True)
+        for factory in (plain, secure):
+            self.assertEqual(factory.settings, Settings(max_message_size=2048))
+            self.assertEqual((factory.server, list(factory.protocols)), ("x", ["b", "a"]))
+            self.assertIs(factory.reactor, clock)
+            self.assertIs(factory.debug, True)
+            self.assertIs(factory.page, page)
+            request = OriginRequest(origin="https://a.example", host="b.example", path="/", peer="")
+            self.assertIs(factory.origins(request), True)
+        self.assertEqual((plain.isSecure, secure.isSecure), (False, True))
+
+    def test_services_are_shared(self) -> None:
+        """Connections of all listeners meet on the same channels."""
+        make = factory_maker(self.configuration(), Clock())
+        one: Any
+        other: Any
+        one, other = make(False).route("/broadcast/x"), make(True).route("/broadcast/x")
+        assert isinstance(one, ChannelMember)
+        assert isinstance(other, ChannelMember)
+        self.assertIs(one._hub, other._hub)
+
+    def test_mode(self) -> None:
+        """The mode decides what / is."""
+        self.assertIsInstance(factory_maker(self.configuration(), Clock())(False).route("/"), EchoService)
+        make = factory_maker(self.configuration(mode="broadcast"), Clock())
+        self.assertIsInstance(make(False).route("/"), ChannelMember)
+        self.assertIsInstance(make(False).route("/echo"), EchoService)
+
+    def test_include_sender(self) -> None:
+        """Whether a message returns to its sender is the option's, but for channels that say otherwise."""
+        path = self.mktemp()
+        with open(path, "w", encoding="utf-8") as file:
+            file.write("include-sender = true\n[channel.quiet]\ninclude-sender = false\n")
+        route = factory_maker(self.configuration(config=path), Clock())(False).route
+        for name, expected in (("loud", True), ("quiet", False)):
+            member: Any = route(f"/broadcast/{name}")
+            assert isinstance(member, ChannelMember)
+            self.assertIs(member._include_sender, expected)
+
+    def test_service(self) -> None:
+        """A service is built without listening."""
+        service = build_service(self.configuration(), Clock())
+        self.assertEqual(service.ports, ())
+        self.assertFalse(service.running)
+
+    def test_say(self) -> None:
+        """What must be seen goes to the standard error that the process was started with."""
+        stream = StringIO()
+        self.patch(sys, "__stderr__", stream)
+        say_on_stderr("line")
+        self.assertEqual(stream.getvalue(), "wsecho: line\n")
+        self.patch(sys, "__stderr__", None)
+        say_on_stderr("line")
