@@ -11,6 +11,9 @@ from docs._ext import generated
 from tests.checkout import CHECKOUT
 from tests.serving import python_environment, run_python, serving
 from wsecho.app.configuration import read_configuration
+from wsecho.policy.close_codes import CLOSE_CODES
+from wsecho.policy.end_reasons import END_REASONS
+from wsecho.policy.lifecycle import TRANSITIONS
 from wsecho.policy.options import TABLE
 
 DOCS = CHECKOUT / "docs"
@@ -128,6 +131,20 @@ class GeneratedTests(SynchronousTestCase):
         self.assertIn(":0 means: no limit", section)
         self.assertIn(":Qt's default: 2147483646 bytes", section)
         self.assertIn(":Reason: One peer", section)
+
+    def test_ends(self) -> None:
+        """Each end reason, close code and transition has its row."""
+        for table, rows in (
+            (generated.end_reasons(), END_REASONS),
+            (generated.close_codes(), CLOSE_CODES),
+            (generated.life_cycle(), TRANSITIONS),
+        ):
+            self.assertEqual(len(table.splitlines()), 2 + len(rows))
+        self.assertRegex(
+            generated.end_reasons(), r"\| `origin-denied` \| peer \|  \| 403 \| The origin policy"
+        )
+        self.assertRegex(generated.close_codes(), r"\| 1001 \| Going Away \| .* `--ping-timeout` \|")
+        self.assertIn("| open | Close sent | closing |", generated.life_cycle())
 
     def test_markup(self) -> None:
         """Characters that Markdown would take for markup are shown as they are; options become code."""

@@ -7,9 +7,13 @@ replaced with the Markdown that the function of this name in `PARTS` returns. No
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wsecho.policy import options
+from wsecho.policy.close_codes import CLOSE_CODES
+from wsecho.policy.end_reasons import END_REASONS
+from wsecho.policy.lifecycle import TRANSITIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -79,10 +83,51 @@ def reserved_options() -> str:
     return "\n".join(lines)
 
 
+def end_reasons() -> str:
+    """Why connections end, as a table."""
+    lines = ["| reason | whose doing | code | status | meaning |", "|---|---|---|---|---|"]
+    for row in END_REASONS:
+        cells = (
+            f"`{row.reason.value}`",
+            row.blame.value,
+            str(row.code or ""),
+            str(row.status or ""),
+            row.meaning,
+        )
+        lines.append("| " + " | ".join(map(_prose, cells)) + " |")
+    return "\n".join(lines)
+
+
+def close_codes() -> str:
+    """Close codes, who may send them, and when wsecho does, as a table."""
+    lines = [
+        "| code | name | tells the receiver | may be sent by | wsecho sends it when |",
+        "|---|---|---|---|---|",
+    ]
+    for row in CLOSE_CODES:
+        codes = str(row.first) if row.first == row.last else f"{row.first} to {row.last}"
+        cells = (codes, row.name, row.meaning, row.sender.value, row.sent)
+        lines.append("| " + " | ".join(map(_prose, cells)) + " |")
+    return "\n".join(lines)
+
+
+def life_cycle() -> str:
+    """The phases of a connection and what leads from one to the next, as a table."""
+    lines = ["| phase | event | next phase |", "|---|---|---|"]
+    lines += [
+        f"| {before.value} | {event.value} | {after.value} |"
+        for (before, event), after in TRANSITIONS.items()
+    ]
+    return "\n".join(lines)
+
+
 PARTS: Mapping[str, Callable[[], str]] = {
     "option-overview": option_overview,
     "option-details": option_details,
     "reserved-options": reserved_options,
+    "end-reasons": end_reasons,
+    "close-codes": close_codes,
+    "life-cycle": life_cycle,
 }
 
 
@@ -93,7 +138,8 @@ def fill(page: str) -> str:
 
 def _source_read(app: Sphinx, _name: str, source: list[str]) -> None:
     if _MARK.search(source[0]):
-        app.env.note_dependency(options.__file__)
+        for name in ("options", "close_codes", "end_reasons", "lifecycle"):
+            app.env.note_dependency(str(Path(options.__file__).with_name(f"{name}.py")))
         app.env.note_dependency(__file__)
         source[0] = fill(source[0])
 
