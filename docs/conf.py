@@ -23,3 +23,5 @@ smartquotes = False
 
 html_theme = "furo"
 html_title = f"wsecho {release}"
+html_static_path = ["_static"]
+html_css_files = ["wsecho.css"]
