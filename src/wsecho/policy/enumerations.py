@@ -5,7 +5,7 @@ This file knows no behaviour; which close codes may be on the wire stands in ``p
 
 from __future__ import annotations
 
-from enum import Enum, IntEnum, unique
+from enum import IntEnum, unique
 
 __all__ = ["CloseCode", "PauseMode", "SocketError", "SocketState", "SslMode", "Version"]
 
@@ -71,18 +71,17 @@ class PauseMode(IntEnum):
 
 
 @unique
-class SocketError(Enum):
+class SocketError(IntEnum):
     """``QAbstractSocket::SocketError``, as far as a WebSocket meets them."""
 
     CONNECTION_REFUSED = 0
     REMOTE_HOST_CLOSED = 1
     HOST_NOT_FOUND = 2
+    SOCKET_RESOURCE = 4
     SOCKET_TIMEOUT = 5
     NETWORK = 7
-    ADDRESS_IN_USE = 8
     PROXY_AUTHENTICATION_REQUIRED = 12
     SSL_HANDSHAKE_FAILED = 13
-    PROXY_CONNECTION_REFUSED = 14
-    PROXY_PROTOCOL = 19
-    OPERATION = 20
+    PROXY_PROTOCOL = 18
+    OPERATION = 19
     UNKNOWN_SOCKET_ERROR = -1

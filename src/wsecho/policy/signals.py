@@ -8,7 +8,9 @@ A class declares ``text_message_received = Signal[[str]]()``; its objects then h
   lambdas are held;
 - slots are called in the order of connection, with those that were connected when the emission began; a slot
   that is disconnected meanwhile is skipped;
-- an emission that nobody listens to does no more than look into a dictionary.
+- an emission that nobody listens to does no more than look into a dictionary;
+- a slot may be a coroutine function. ``emit`` does not wait for it; ``ask``, for signals whose slots decide
+  something, does.
 
 Why not a library: psygnal skips the later slots when one raises and takes 1.4 kB for each object, blinker
 keeps its receivers by sender in one place and knows no argument types.
@@ -21,7 +23,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any, Generic, ParamSpec, cast, overload
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -139,16 +141,41 @@ class BoundSignal(Generic[P]):
     def emit(self, *args: P.args, **kwargs: P.kwargs) -> None:
         """Call every slot."""
         for slot in self._kept()._slots:
-            function = slot.resolve()
-            if function is None or not slot.is_connected:
-                continue
-            try:
-                result = function(*args, **kwargs)
-            except Exception:
-                self._log_failure()
-                continue
-            if inspect.iscoroutine(result):
-                Deferred.fromCoroutine(result).addErrback(self._log_failure)
+            if slot.is_connected and (function := slot.resolve()) is not None:
+                try:
+                    result = function(*args, **kwargs)
+                except Exception:
+                    self._log_failure()
+                    continue
+                if inspect.iscoroutine(result):
+                    Deferred.fromCoroutine(result).addErrback(self._log_failure)
+
+    def ask(self, *args: P.args, **kwargs: P.kwargs) -> Deferred[bool]:
+        """Call every slot, at once, and wait for those that are coroutine functions or return a Deferred.
+
+        :returns: fires with whether none of them failed: the answer of a slot that broke is none to go by.
+            To cancel it cancels the slots that are waited for
+        """
+        none_failed = True
+        waiting: list[Deferred[bool]] = []
+        for slot in self._kept()._slots:
+            if slot.is_connected and (function := slot.resolve()) is not None:
+                try:
+                    result = function(*args, **kwargs)
+                except Exception:
+                    self._log_failure()
+                    none_failed = False
+                    continue
+                if inspect.iscoroutine(result):
+                    result = Deferred.fromCoroutine(result)
+                if isinstance(result, Deferred):
+                    waiting.append(result.addCallbacks(lambda _: True, self._answer_failed))
+        return gatherResults(waiting).addCallback(lambda answers: none_failed and all(answers))
+
+    def _answer_failed(self, failure: Failure) -> bool:
+        if not isinstance(failure.value, CancelledError):
+            self._log_failure(failure)
+        return False
 
     def _log_failure(self, failure: Failure | None = None) -> None:
         _log.failure("a slot of {signal} failed", failure=failure, signal=self._name)
