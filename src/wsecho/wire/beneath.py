@@ -15,15 +15,24 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
+from autobahn.twisted.websocket import (
+    WebSocketClientFactory,
+    WebSocketClientProtocol,
+    WebSocketServerFactory,
+    WebSocketServerProtocol,
+)
+from OpenSSL import _util
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 __all__ = [
     "BENEATH",
+    "AutobahnClientFactory",
+    "AutobahnClientProtocol",
     "AutobahnFactory",
     "AutobahnServerProtocol",
     "ReactorTimer",
     "SilentLogger",
+    "certificate_problem",
     "missing",
     "queued_bytes",
 ]
@@ -31,6 +40,8 @@ __all__ = [
 # Autobahn's annotations are partial and wrong in places (a Failure is "str"); to mypy its classes are Any.
 AutobahnServerProtocol: Any = WebSocketServerProtocol
 AutobahnFactory: Any = WebSocketServerFactory
+AutobahnClientProtocol: Any = WebSocketClientProtocol
+AutobahnClientFactory: Any = WebSocketClientFactory
 
 BENEATH: Mapping[tuple[type, str], tuple[tuple[str, ...], str]] = {
     (WebSocketServerProtocol, "_connectionMade"): (("self",), "called: options, counters, the handshake timer"),
@@ -56,6 +67,13 @@ BENEATH: Mapping[tuple[type, str], tuple[tuple[str, ...], str]] = {
     (WebSocketServerProtocol, "onAutoPingTimeout"): (("self",), "overridden: 1001"),
     (WebSocketServerProtocol, "onMessageEnd"): (("self",), "overridden: no Deferred for each message"),
     (WebSocketServerFactory, "resetProtocolOptions"): (("self",), "called by Autobahn's constructor; its attributes are the option set"),
+    (WebSocketClientProtocol, "startHandshake"): (("self",), "overridden: a request head without a way in for line ends, and a right Host header"),
+    (WebSocketClientProtocol, "processHandshake"): (("self",), "called: the 101 answer, checked and written anew"),
+    (WebSocketClientProtocol, "failHandshake"): (("self", "reason"), "overridden: the attempt to connect learns why"),
+    (WebSocketClientProtocol, "_onConnect"): (("self", "response"), "overridden: all header fields; an exception ends the attempt"),
+    (WebSocketClientProtocol, "sendFrame"): (("self", "opcode", "payload", "fin", "rsv", "mask", "payload_len", "chopsize", "sync"), "overridden: masks that cannot be predicted"),
+    (WebSocketClientProtocol, "beginMessage"): (("self", "isBinary", "doNotCompress"), "overridden: its frames have no such masks"),
+    (WebSocketClientFactory, "resetProtocolOptions"): (("self",), "called by Autobahn's constructor; its attributes are the option set"),
 }  # fmt: skip
 
 
@@ -89,8 +107,23 @@ def queued_bytes(transport: Any) -> int:
     return queued
 
 
+def certificate_problem(handle: Any) -> str:
+    """What OpenSSL found wrong with the peer's certificate, in its own words; empty when nothing, or when it
+    cannot be told. pyOpenSSL's exception only says that verification failed, and its verify callback belongs
+    to whoever made the connection.
+
+    :param handle: a pyOpenSSL ``Connection``
+    """
+    try:
+        code = _util.lib.SSL_get_verify_result(handle._ssl)
+        text: bytes = _util.ffi.string(_util.lib.X509_verify_cert_error_string(code))
+    except (AttributeError, TypeError):
+        return ""
+    return text.decode("ascii", "replace") if code else ""
+
+
 class SilentLogger:
-    """In place of Autobahn's logger on server protocols.
+    """In place of Autobahn's logger on protocols.
 
     Autobahn builds the arguments of debug lines that are never written, writes a peer's bytes raw, and warns
     about each connection that it fails. wsecho logs one escaped line when a connection opens and one when it
