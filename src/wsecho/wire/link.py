@@ -53,16 +53,32 @@ class Link:
     :param owner: told when the close timer fires
     """
 
-    __slots__ = ("_clock", "_finishing", "_holds", "_owner", "_producer", "_timer", "_transport", "is_secure")
+    __slots__ = (
+        "_aborted",
+        "_clock",
+        "_finishing",
+        "_holds",
+        "_host",
+        "_owner",
+        "_peer",
+        "_producer",
+        "_timer",
+        "_transport",
+        "is_secure",
+    )
 
     disconnecting = False  # of ITransport's implementations; Twisted's own producers read it
 
     def __init__(self, transport: Any, clock: IReactorTime, owner: LinkOwner) -> None:
         self._transport: Any = transport
+        # Programs ask for the addresses in onClose as well, when Twisted has forgotten its own.
+        self._host: IAddress = transport.getHost()
+        self._peer: IAddress = transport.getPeer()
         self._clock = clock
         self._owner: LinkOwner | None = owner
         self._holds = Hold.NONE
         self._finishing = False
+        self._aborted = False
         self._producer: Any = None
         self._timer: IDelayedCall | None = None
         self.is_secure: bool = ISSLTransport.providedBy(transport)
@@ -71,17 +87,20 @@ class Link:
 
     def getPeer(self) -> IAddress:
         """The peer's address; behind ``haproxy:`` endpoints the client's, not the proxy's."""
-        peer: IAddress = self._transport.getPeer()
-        return peer
+        if self._transport is not None:
+            self._peer = self._transport.getPeer()
+        return self._peer
 
     def getHost(self) -> IAddress:
         """The local address."""
-        host: IAddress = self._transport.getHost()
-        return host
+        if self._transport is not None:
+            self._host = self._transport.getHost()
+        return self._host
 
     def getHandle(self) -> Any:
-        """The pyOpenSSL connection over TLS, else the socket. Only to look at."""
-        return self._transport.getHandle()
+        """The pyOpenSSL connection over TLS, else the socket; None once the transport has ended. Only to look
+        at."""
+        return None if self._transport is None else self._transport.getHandle()
 
     def set_no_delay(self, enabled: bool) -> None:
         """Switch Nagle's algorithm off (``True``) or on, where the transport is TCP."""
@@ -159,52 +178,50 @@ class Link:
     def start_close_timer(self, seconds: float) -> None:
         """Abort the connection in ``seconds`` unless it has ended. The first call decides: one timer covers
         the peer's answer to our Close, the flush and the end of the transport."""
-        if self._timer is None and self._transport is not None:
+        if self._timer is None and self._transport is not None and not self._aborted:
             self._timer = self._clock.callLater(seconds, self._close_timer_fired)
 
     def _close_timer_fired(self) -> None:
         self._timer = None
-        if self._owner is not None:
-            self._owner.close_timed_out()
+        owner = self._owner
+        assert owner is not None, "the timer ends with the transport"
+        owner.close_timed_out()
         self.abort()
 
     def finish(self, seconds: float) -> None:
         """Flush, tell the peer that nothing more comes, and wait up to ``seconds`` for its end."""
         if self._finishing or self._transport is None:
             return
-        self._stop_output()
+        producer = self._stop_output()
         self.start_close_timer(seconds)
         half_close = None if self.is_secure else getattr(self._transport, "loseWriteConnection", None)
         if half_close is not None:
             half_close()
         else:
             self._transport.loseConnection()
-
-    def _stop_output(self) -> None:
-        self._finishing = True
-        # A producer left registered would make Twisted wait for it before it shuts anything down.
-        producer = self._producer
-        self.unregisterProducer()
         if producer is not None:
             producer.stopProducing()
-        # While reading is held the peer's end would not be seen.
-        self.release(self._holds)
 
     def peer_finished(self, seconds: float) -> None:
         """The peer ended its writing half: flush what is queued, then close."""
-        if self._transport is None:
+        if self._transport is None or self._aborted:
             return
-        self._finishing = True
         self._holds = Hold.NONE
-        self.unregisterProducer()
+        producer = self._stop_output()
         self.start_close_timer(seconds)
         self._transport.loseConnection()
+        if producer is not None:
+            producer.stopProducing()
 
     def await_peer(self, seconds: float) -> None:
         """Write nothing more and wait up to ``seconds`` for the peer to end the transport: a client leaves
         that to the server, which so keeps the TIME_WAIT (RFC 6455 section 7.1.1)."""
-        self._stop_output()
+        if self._finishing or self._transport is None:
+            return
+        producer = self._stop_output()
         self.start_close_timer(seconds)
+        if producer is not None:
+            producer.stopProducing()
 
     def loseConnection(self) -> None:
         """Twisted's name for the orderly end; the protocol's ``dropConnection`` is the way to it."""
@@ -213,21 +230,37 @@ class Link:
     def abort(self) -> None:
         """Drop the connection now; what is queued is lost."""
         self._cancel_timer()
-        if self._transport is not None:
-            self._finishing = True
-            transport = self._transport
-            self.unregisterProducer()
-            transport.abortConnection()
+        if self._transport is not None and not self._aborted:
+            self._aborted = True
+            self._holds = Hold.NONE
+            producer = self._stop_output()
+            self._transport.abortConnection()
+            if producer is not None:
+                producer.stopProducing()
 
     def ended(self) -> None:
         """The transport reported its end. Nothing of it is touched after this."""
         self._cancel_timer()
-        producer, self._producer = self._producer, None
         self._finishing = True
+        self._holds = Hold.NONE
+        # A producer that is still registered was stopped by the transport itself.
+        self._producer = None
         self._transport = None
         self._owner = None
-        if producer is not None:
-            producer.stopProducing()
+
+    def _stop_output(self) -> Any:
+        """Take no more bytes; unregister the program's producer, if there is one, and return it.
+
+        Left registered, it would make Twisted wait for it before anything is shut down. Unregistered, it is
+        not told of the end by Twisted any more, so the caller stops it: last, since it is code of the
+        program, which may raise.
+        """
+        self._finishing = True
+        producer = self._producer
+        self.unregisterProducer()
+        # While reading is held the peer's end would not be seen.
+        self.release(self._holds)
+        return producer
 
     def _cancel_timer(self) -> None:
         timer, self._timer = self._timer, None
