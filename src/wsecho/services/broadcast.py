@@ -102,8 +102,9 @@ class BroadcastServerProtocol(ServerProtocol):
     @property
     def channel(self) -> str:
         """The name of the channel; ``""`` is that of ``/`` and ``/broadcast``."""
-        assert isinstance(self.service, ChannelMember)
-        return self.service.channel
+        member: Any = self.service
+        channel: str = member.channel
+        return channel
 
 
 class BroadcastServerFactory(ServerFactory):
