@@ -74,7 +74,8 @@ class RefusalTestCase(SynchronousTestCase):
 
     def status(self, head: bytes, **limits: int) -> int:
         """The status with which a head is refused."""
-        return self.assertRaises(HeadRefused, parse, head, **limits).status
+        refusal: HeadRefused = self.assertRaises(HeadRefused, parse, head, **limits)
+        return refusal.status
 
     def assert_status(self, status: int, *heads: bytes) -> None:
         """Each of the heads is refused with this status."""
@@ -443,7 +444,8 @@ class UpgradeTests(SynchronousTestCase):
 
     def refusal(self, head: RequestHead) -> HeadRefused:
         """How a handshake is refused."""
-        return self.assertRaises(HeadRefused, check_upgrade, head, [13])
+        refusal: HeadRefused = self.assertRaises(HeadRefused, check_upgrade, head, [13])
+        return refusal
 
     def test_valid(self) -> None:
         """A valid handshake gives key, version, subprotocols and extensions."""
