@@ -14,9 +14,7 @@ from autobahn.websocket.compress import (
     PerMessageDeflateOfferAccept,
 )
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IAddress
 from twisted.logger import Logger
-from zope.interface import implementer
 
 from wsecho.policy.hosts import AllowedHosts
 from wsecho.policy.http import HttpAnswer
@@ -35,20 +33,6 @@ _offer: Any = PerMessageDeflateOffer
 _accept: Any = PerMessageDeflateOfferAccept
 _DEFLATE = "permessage-deflate"
 _SECONDS_BETWEEN_ORIGIN_HINTS = 60.0
-
-
-@implementer(IService)
-class _NoService:
-    """For factories without a route: messages go to the protocol's own ``onMessage``."""
-
-    def opened(self, connection: Any) -> None:
-        return None
-
-    def message_arrived(self, connection: Any, payload: bytes, is_binary: bool) -> None:
-        return None
-
-    def closed(self, connection: Any) -> None:
-        return None
 
 
 class ServerFactory(AutobahnFactory):  # type: ignore[misc]
@@ -70,7 +54,8 @@ class ServerFactory(AutobahnFactory):  # type: ignore[misc]
 
     protocol = ServerProtocol
     noisy = False
-    no_service = _NoService()
+    no_service: Any = object()
+    """What a path has on which messages go to the protocol's own ``onMessage``."""
 
     def __init__(
         self,
@@ -108,7 +93,8 @@ class ServerFactory(AutobahnFactory):  # type: ignore[misc]
         self._origin_hint_at: float | None = None
 
     def _any_path(self, path: str) -> IService:
-        return self.no_service
+        service: IService = self.no_service
+        return service
 
     # -- Autobahn's options ----------------------------------------------------------------------------------
 
@@ -193,16 +179,12 @@ class ServerFactory(AutobahnFactory):  # type: ignore[misc]
         """A number for a connection; see :func:`wsecho.wire.connection.next_id`."""
         return next_id()
 
-    def buildProtocol(self, addr: IAddress) -> ServerProtocol | None:
-        """A protocol for an accepted connection; None, which closes it, once the server is stopping."""
-        if self._is_shutting_down:
-            return None
-        protocol: ServerProtocol = super().buildProtocol(addr)
-        return protocol
-
     def connection_made(self, connection: ServerProtocol) -> None:
         """A transport was accepted."""
         self._alive.add(connection)
+        if self._is_shutting_down:
+            # Not by a buildProtocol that returns None: Twisted's TLS, which wraps this factory, raises then.
+            connection.shut_down()
 
     def connection_opened(self, connection: ServerProtocol) -> None:
         """The opening handshake is complete."""
@@ -251,12 +233,18 @@ class ServerFactory(AutobahnFactory):  # type: ignore[misc]
         self.settings = settings
         self.resetProtocolOptions()
 
-    def origin_refused(self, origin: str) -> None:
-        """Log a refused origin, once a minute at most, with the option that would admit it."""
+    def origin_refused(self, origin: str | None) -> None:
+        """Log a refused origin, once a minute at most, with the option that would admit it.
+
+        :param origin: the header's value; None when there was none
+        """
         now = self.reactor.seconds()
         if self._origin_hint_at is not None and now - self._origin_hint_at < _SECONDS_BETWEEN_ORIGIN_HINTS:
             return
         self._origin_hint_at = now
+        if origin is None:
+            _log.warn("refused a connection without an Origin header")
+            return
         option = admitting_option(origin)
         if option is None:
             _log.warn('refused origin "{origin}", which is no origin', origin=escape_peer_text(origin))

@@ -201,7 +201,7 @@ class ServerProtocol(Messages, AutobahnServerProtocol):  # type: ignore[misc]
         if not isinstance(failure.value, expected):
             self._decision_broke(failure)
         elif isinstance(failure.value, OriginDenied):
-            self.factory.origin_refused(self.websocket_origin)
+            self.factory.origin_refused(self.http_headers.get("origin"))
             self._refuse(403, "the origin is not allowed", reason=EndReason.ORIGIN_DENIED)
         elif isinstance(failure.value, ConnectionDeny):
             self._refuse(failure.value.code, "the connection is not allowed", reason=EndReason.DENIED)
