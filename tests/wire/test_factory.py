@@ -414,7 +414,7 @@ class OriginHintTests(WireTestCase):
 
     def hints(self) -> list[str]:
         """The log lines that are hints."""
-        return [line for line in self.log if line.startswith("refused origin")]
+        return [line for line in self.log if line.startswith("refused ")]
 
     def test_option(self) -> None:
         """The hint names the option that would admit the origin."""
@@ -437,6 +437,17 @@ class OriginHintTests(WireTestCase):
         self.clock.advance(0.1)
         self.refuse("https://c.example")
         self.assertEqual(len(self.hints()), 2)
+
+    def test_missing(self) -> None:
+        """A refused connection without Origin is told from one with an empty Origin."""
+        factory = self.origins = self.factory(origins=lambda _: False)
+        self.peer(factory).send(handshake())
+        self.clock.advance(60)
+        self.refuse("")
+        self.assertEqual(
+            self.hints(),
+            ["refused a connection without an Origin header", 'refused origin "", which is no origin'],
+        )
 
     def test_no_origin(self) -> None:
         """What is no origin is shown escaped, and no option is named for it."""
