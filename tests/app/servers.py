@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.endpoints import HostnameEndpoint, UNIXClientEndpoint, wrapClientTLS
 from twisted.internet.error import ProcessDone, ProcessExitedAlready, ProcessTerminated
 from twisted.internet.protocol import Factory, ProcessProtocol, Protocol
@@ -53,6 +53,28 @@ def environment() -> dict[str, str]:
     return os.environ | {"PYTHONPATH": os.pathsep.join([*map(str, folders), *inherited])}
 
 
+class _Moment:
+    """Something that happens once. Everybody who waits for it has a Deferred of their own: a test that gives
+    up takes nothing away from its clean-up."""
+
+    def __init__(self, value: Any) -> None:
+        self._value = value
+        self._has_come = False
+        self._waiting: list[Deferred[Any]] = []
+
+    def wait(self) -> Deferred[Any]:
+        if self._has_come:
+            return succeed(self._value)
+        self._waiting.append(Deferred(self._waiting.remove))
+        return self._waiting[-1]
+
+    def come(self) -> None:
+        self._has_come = True
+        waiting, self._waiting = self._waiting, []
+        for deferred in waiting:
+            deferred.callback(self._value)
+
+
 class Child(ProcessProtocol):
     """One process: what it printed, when it listens, and how it ended."""
 
@@ -63,11 +85,19 @@ class Child(ProcessProtocol):
         self.signal: int | None = None
         self.listening: Deferred[list[str]] = Deferred()
         """Fires with the URLs of the start lines when there are as many as expected."""
-        self.exited: Deferred[Child] = Deferred()
-        """Fires when the process that was started has ended."""
-        self.ended: Deferred[Child] = Deferred()
-        """Fires when, besides, nobody holds the other end of its pipes any more."""
+        self._exited = _Moment(self)
+        self._ended = _Moment(self)
         self._listeners = listeners
+
+    @property
+    def exited(self) -> Deferred[Child]:
+        """Fires when the process that was started has ended."""
+        return self._exited.wait()
+
+    @property
+    def ended(self) -> Deferred[Child]:
+        """Fires when, besides, nobody holds the other end of its pipes any more."""
+        return self._ended.wait()
 
     def outReceived(self, data: bytes) -> None:
         self.out += data
@@ -86,14 +116,14 @@ class Child(ProcessProtocol):
     def processExited(self, reason: Failure) -> None:
         assert isinstance(reason.value, ProcessDone | ProcessTerminated)
         self.status, self.signal = reason.value.exitCode, reason.value.signal
-        self.exited.callback(self)
+        self._exited.come()
 
     def processEnded(self, reason: Failure) -> None:
         if not self.listening.called:
             self.listening.errback(AssertionError(f"never listened: {self.out!r} {self.err!r}"))
         # A test that does not wait for the start line is not to fail for it.
         self.listening.addErrback(lambda _: None)
-        self.ended.callback(self)
+        self._ended.come()
 
     def kill(self, name: str) -> None:
         """Send it the signal `name`: TERM, INT, HUP, KILL."""
