@@ -1,0 +1,179 @@
+"""What wsecho uses below public interfaces is there, and does what wsecho counts on."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from typing import Any
+
+import trustme
+from autobahn.twisted.websocket import WebSocketServerProtocol
+from OpenSSL import SSL
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import Factory
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+
+from tests.wire.harness import Certificates, Loopback, Socket, certificates
+from wsecho.wire import beneath
+from wsecho.wire.beneath import (
+    BENEATH,
+    ReactorTimer,
+    SilentLogger,
+    certificate_problem,
+    missing,
+    queued_bytes,
+)
+
+
+class MissingTests(SynchronousTestCase):
+    """The list of names."""
+
+    def pretend(self, row: Mapping[tuple[type, str], tuple[tuple[str, ...], str]]) -> None:
+        """Let the list be this."""
+        self.patch(beneath, "BENEATH", row)
+
+    def test_nothing_is_missing(self) -> None:
+        """This Autobahn has every name, with the arguments that wsecho counts on."""
+        self.assertEqual(missing(), [])
+
+    def test_reasons(self) -> None:
+        """Each name has its reason, which begins with what wsecho does with it."""
+        for name, (_, reason) in BENEATH.items():
+            self.assertRegex(reason, r"\A(called|overridden)[:, ]", name)
+
+    def test_gone(self) -> None:
+        """A name that is gone is reported."""
+        self.pretend({(WebSocketServerProtocol, "_gone"): (("self",), "called: never")})
+        self.assertEqual(missing(), ["WebSocketServerProtocol._gone is gone"])
+
+    def test_other_arguments(self) -> None:
+        """A name that takes other arguments is reported, with both."""
+        self.pretend({(WebSocketServerProtocol, "_onOpen"): (("self", "more"), "called: never")})
+        self.assertEqual(missing(), ["WebSocketServerProtocol._onOpen takes ('self',), not ('self', 'more')"])
+
+
+class TimerTests(SynchronousTestCase):
+    """The timer in place of Autobahn's batched one."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.calls: list[tuple[Any, ...]] = []
+
+    def call_later(self, delay: float) -> Any:
+        """Make a call of `calls.append` later."""
+        return ReactorTimer(self.clock).call_later(
+            delay, lambda *args, **more: self.calls.append((args, more)), 1, b=2
+        )
+
+    def test_call(self) -> None:
+        """A call is made in its time, with its arguments."""
+        self.call_later(0.25)
+        self.clock.advance(0.249)
+        self.assertEqual(self.calls, [])
+        self.clock.advance(0.001)
+        self.assertEqual(self.calls, [((1,), {"b": 2})])
+
+    def test_cancel(self) -> None:
+        """A call can be cancelled before it was made, after it was made, and twice."""
+        early = self.call_later(1)
+        early.cancel()
+        early.cancel()
+        late = self.call_later(1)
+        self.clock.advance(1)
+        late.cancel()
+        self.assertEqual(len(self.calls), 1)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
+class LoggerTests(SynchronousTestCase):
+    """The logger in place of Autobahn's."""
+
+    def test_silent(self) -> None:
+        """Each of its methods takes anything and says nothing."""
+        logger = SilentLogger()
+        for name in ("trace", "debug", "info", "warn", "error", "critical", "failure", "emit"):
+            self.assertIsNone(getattr(logger, name)("{a}", 1, a=object()), name)
+
+
+class QueueTests(TestCase):
+    """Bytes that wait in a transport."""
+
+    timeout = 10
+    size = 8 * 1024 * 1024
+
+    def test_transport_without_a_queue(self) -> None:
+        """A transport whose queue cannot be seen has none."""
+        transport = StringTransport()
+        transport.write(b"x")
+        self.assertEqual(queued_bytes(transport), 0)
+        self.assertEqual(queued_bytes(None), 0)
+
+    async def queued(self, tls: Certificates | None) -> tuple[int, int]:
+        """The queue of a server that wrote `size` bytes to a peer that reads later: before and after that."""
+        accepted: Deferred[Any] = Deferred()
+
+        class Server(Socket):
+            def dataReceived(self, data: bytes) -> None:
+                accepted.callback(self.transport)
+
+        client = await Loopback(self, Factory.forProtocol(Server), tls).connect()
+        client.transport.write(b"x")
+        transport = await accepted
+        client.transport.pauseProducing()
+        transport.write(bytes(self.size))
+        before = queued_bytes(transport)
+        client.transport.resumeProducing()
+        await client.until(lambda data: len(data) >= self.size)
+        return before, queued_bytes(transport)
+
+    async def test_tcp(self) -> None:
+        """Of a TCP transport what the kernel has not taken is counted."""
+        self.assertEqual(await self.queued(None), (self.size, 0))
+
+    async def test_tls(self) -> None:
+        """Over TLS what waits above and below it is counted."""
+        before, after = await self.queued(certificates(self.mktemp()))
+        self.assertGreaterEqual(before, self.size)
+        self.assertLess(before, self.size * 1.01)
+        self.assertEqual(after, 0)
+
+
+class CertificateProblemTests(SynchronousTestCase):
+    """What OpenSSL found wrong with a certificate."""
+
+    def client(self, *, trusts: bool) -> SSL.Connection:
+        """A client's connection after a handshake with a server of an authority that it trusts, or not."""
+        authority = trustme.CA()
+        server_context = SSL.Context(SSL.TLS_METHOD)
+        authority.issue_cert("localhost").configure_cert(server_context)
+        client_context = SSL.Context(SSL.TLS_METHOD)
+        client_context.set_verify(SSL.VERIFY_PEER)
+        if trusts:
+            authority.configure_trust(client_context)
+        server, client = SSL.Connection(server_context, None), SSL.Connection(client_context, None)
+        server.set_accept_state()
+        client.set_connect_state()
+        for _ in range(3):
+            for here, there in ((client, server), (server, client)):
+                with contextlib.suppress(SSL.Error):
+                    here.do_handshake()
+                with contextlib.suppress(SSL.Error):
+                    there.bio_write(here.bio_read(65536))
+        return client
+
+    def test_problem(self) -> None:
+        """A certificate of an unknown authority is named as the problem, in OpenSSL's words."""
+        self.assertIn(
+            "unable to get local issuer certificate", certificate_problem(self.client(trusts=False))
+        )
+
+    def test_no_problem(self) -> None:
+        """A certificate that is trusted is no problem."""
+        self.assertEqual(certificate_problem(self.client(trusts=True)), "")
+
+    def test_cannot_be_told(self) -> None:
+        """Of what is no connection of pyOpenSSL nothing can be told."""
+        for handle in (None, object()):
+            self.assertEqual(certificate_problem(handle), "")
