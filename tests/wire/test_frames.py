@@ -1,4 +1,4 @@
-"""Frames that are made once."""
+"""Frames that are made once for many receivers."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from wsecho.wire.frames import prepare
 class PrepareTests(SynchronousTestCase):
     """`prepare`."""
 
-    def test_frame(self) -> None:
-        """The message is one unmasked frame of its type, at every length of the length field."""
-        for size in (0, 125, 126, 65535, 65536):
-            payload = b"x" * size
-            self.assertEqual(list(parse_frames(prepare(payload, False).payloadHybi)), [Frame(TEXT, payload)])
-            self.assertEqual(list(parse_frames(prepare(payload, True).payloadHybi)), [Frame(BINARY, payload)])
+    def test_one_frame(self) -> None:
+        """A message is one unmasked, final frame of its type, in the shortest form of its length."""
+        for size in (0, 1, 125, 126, 65535, 65536):
+            for opcode, is_binary in ((TEXT, False), (BINARY, True)):
+                frames = list(parse_frames(prepare(b"x" * size, is_binary).payloadHybi))
+                self.assertEqual(frames, [Frame(opcode, b"x" * size)], size)
 
-    def test_payload(self) -> None:
-        """The payload stays beside it, for receivers with compression."""
-        prepared = prepare(b"x", True)
-        self.assertEqual((prepared.payload, prepared.binary), (b"x", True))
+    def test_payload_is_kept(self) -> None:
+        """The payload and its type are kept, for receivers that need a frame of their own."""
+        message = prepare(b"hello", True)
+        self.assertEqual((message.payload, message.binary), (b"hello", True))
+        self.assertFalse(message.doNotCompress)
