@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 START_LINE = re.compile(r"listening on (wss?(?:\+unix)?:\S+)")
 
+#: For tests whose peers do not answer a Close.
+CLOSING_SOON = "--close-timeout=100ms"
+
 #: "hello" from a client, with a mask of zeros, and from the server.
 HELLO = b"\x81\x85\0\0\0\0hello"
 ECHOED = b"\x81\x05hello"

@@ -19,6 +19,7 @@ from wsecho.app.tap import makeService
 from wsecho.tls.development import make_development_certificate
 
 from .servers import (
+    CLOSING_SOON,
     ECHOED,
     HELLO,
     Child,
@@ -34,9 +35,6 @@ PATHS = "/ and /echo echo, /broadcast and /broadcast/CHANNEL broadcast"
 
 #: Close 1001 "going away", from the server: what follows the code is a reason.
 CLOSE_1001 = b"\x03\xe9"
-
-#: For tests whose peers do not answer a Close.
-SOON = "--close-timeout=100ms"
 
 #: Runs what follows as systemd would: with the pid that the process has.
 AS_SYSTEMD = """
@@ -169,7 +167,7 @@ class ForegroundTests(TwistdTestCase):
 
     async def test_hangup(self) -> None:
         """SIGHUP ends nothing: connections live on."""
-        child = self.run_twistd("--listen=tcp:0:interface=127.0.0.1", SOON)
+        child = self.run_twistd("--listen=tcp:0:interface=127.0.0.1", CLOSING_SOON)
         (url,) = await child.listening
         peer = await open_websocket(self, url)
         child.kill("HUP")
@@ -242,7 +240,7 @@ class UnixTests(TwistdTestCase):
     async def test_serves(self) -> None:
         """A unix socket serves with the mode of its description and goes away with the server."""
         place = self.place()
-        child = self.run_twistd("--listen=unix:ws.sock:mode=600", SOON, directory=place)
+        child = self.run_twistd("--listen=unix:ws.sock:mode=600", CLOSING_SOON, directory=place)
         self.assertEqual(await child.listening, ["ws+unix:ws.sock"])
         self.assertEqual(stat.S_IMODE(os.stat(f"{place}/ws.sock").st_mode), 0o600)
         await echoes(self, await open_websocket(self, f"ws+unix:{place}/ws.sock"))
@@ -297,7 +295,7 @@ class SystemdTests(TwistdTestCase):
 
     async def test_by_index(self) -> None:
         """A socket is adopted by its place."""
-        child, url = await self.assert_serves("--listen=systemd:domain=INET:index=0", "ws", SOON)
+        child, url = await self.assert_serves("--listen=systemd:domain=INET:index=0", "ws", CLOSING_SOON)
         await echoes(self, await open_websocket(self, url))
         child.kill("TERM")
         await child.ended
@@ -405,7 +403,7 @@ class DaemonTests(TwistdTestCase):
     async def test_serves(self) -> None:
         """A daemon serves when its starter has returned, writes its pid, and ends in order."""
         place = os.path.relpath(self.mktemp())
-        child = await self.run_daemon(place, SOON, "--listen=unix:ws.sock").exited
+        child = await self.run_daemon(place, CLOSING_SOON, "--listen=unix:ws.sock").exited
         self.assertEqual((child.status, child.out, child.err), (0, b"", b""))
         # The socket is bound by now: connecting waits in its backlog until the daemon's reactor runs.
         await echoes(self, await open_websocket(self, f"ws+unix:{place}/ws.sock"))
@@ -438,7 +436,14 @@ class DaemonTests(TwistdTestCase):
         command = [*twistd(), "--pidfile=it.pid", "--logfile=it.log", "wsecho"]
         child = start(
             self,
-            [sys.executable, "-c", AS_SYSTEMD, *command, SOON, "--listen=systemd:domain=INET:index=0"],
+            [
+                sys.executable,
+                "-c",
+                AS_SYSTEMD,
+                *command,
+                CLOSING_SOON,
+                "--listen=systemd:domain=INET:index=0",
+            ],
             variables={"LISTEN_FDS": "1", "LISTEN_FDNAMES": "ws"},
             descriptors={3: handed.fileno(), 4: "r"},
             directory=place,

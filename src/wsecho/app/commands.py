@@ -214,5 +214,5 @@ def _toml_value(row: Option, value: Value) -> str:
 
 
 def _toml(text: str) -> str:
-    # A JSON string is a TOML basic string, but for DEL and for escaped surrogate pairs.
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+    # A JSON string is a TOML basic string, unless it escapes surrogate pairs.
+    return json.dumps(text, ensure_ascii=False)
