@@ -46,6 +46,8 @@ AutobahnClientFactory: Any = WebSocketClientFactory
 BENEATH: Mapping[tuple[type, str], tuple[tuple[str, ...], str]] = {
     (WebSocketServerProtocol, "_connectionMade"): (("self",), "called: options, counters, the handshake timer"),
     (WebSocketServerProtocol, "_connectionLost"): (("self", "reason"), "called: timers, counters, onClose"),
+    (WebSocketServerProtocol, "consumeData"): (("self",), "overridden: an exception in any callback of the program's ends one connection only"),
+    (WebSocketServerProtocol, "sendData"): (("self", "data", "sync", "chopsize"), "overridden: everything is written at once, on no timer"),
     (WebSocketServerProtocol, "_dataReceived"): (("self", "data"), "called with frames once the connection is open"),
     (WebSocketServerProtocol, "_onOpen"): (("self",), "overridden: an exception of the program ends one connection only"),
     (WebSocketServerProtocol, "_onMessage"): (("self", "payload", "isBinary"), "overridden: likewise"),

@@ -145,6 +145,7 @@ class Connection(_Autobahn):  # type: ignore[misc]
         if self.wasNotCleanReason is None and not self.wasClean:
             # Autobahn would take the text of the transport's failure, in which OpenSSL may quote the peer.
             self.wasNotCleanReason = self.end.reason.value if self.end is not None else None
+        self._forget_input()
         self._connectionLost(reason)
         self.factory.connection_lost(self)
         self._log_end()
@@ -157,6 +158,15 @@ class Connection(_Autobahn):  # type: ignore[misc]
         self.wasNotCleanReason = "closing handshake timeout"
         self._advance(Event.ABORTED)
         self._mark_dropped()
+
+    def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
+        """Write. ``sync`` and ``chopsize``, by which Autobahn spreads bytes over turns of the global reactor,
+        are for its test suite and have no effect: what waits there when a connection ends would be lost."""
+        self.link.write(data)
+        if self.state == self.STATE_OPEN:
+            self.trafficStats.outgoingOctetsWireLevel += len(data)
+        elif self.state == self.STATE_CONNECTING:
+            self.trafficStats.preopenOutgoingOctetsWireLevel += len(data)
 
     # -- the closing handshake --------------------------------------------------------------------------
 
@@ -324,7 +334,7 @@ class Connection(_Autobahn):  # type: ignore[misc]
 
     def _mark_dropped(self) -> None:
         """Autobahn's idea of an ended connection: it processes no more data and keeps none."""
-        self.data = b""
+        self._forget_input()
         if self.state != self.STATE_CLOSED:
             self.state = self.STATE_CLOSED
             self.droppedByMe = True
@@ -332,6 +342,11 @@ class Connection(_Autobahn):  # type: ignore[misc]
         if self.openHandshakeTimeoutCall is not None:
             self.openHandshakeTimeoutCall.cancel()
             self.openHandshakeTimeoutCall = None
+
+    def _forget_input(self) -> None:
+        # Lists, not None: Autobahn may be in the middle of a frame, and append to them once more.
+        self.data = b""
+        self.message_data, self.frame_data, self.control_frame_data = [], [], []
 
     def _stop_pings(self) -> None:
         for name in ("autoPingPendingCall", "autoPingTimeoutCall"):
@@ -359,7 +374,7 @@ class Connection(_Autobahn):  # type: ignore[misc]
         stats = self.trafficStats
         opened = self._opened_at is not None
         _log.info(
-            '{id} {kind}: reason={reason} code={code} status={status} ended={ended} peer={peer} '
+            "{id} {kind}: reason={reason} code={code} status={status} ended={ended} peer={peer} "
             'path="{path}" origin="{origin}" seconds={seconds:.3f} received={received}/{received_bytes} '
             'sent={sent}/{sent_bytes} close_reason="{close_reason}"',
             id=self.id,
@@ -381,7 +396,7 @@ class Connection(_Autobahn):  # type: ignore[misc]
 
     def _log_message(self, direction: str, payload: bytes, is_binary: bool) -> None:
         _log.info(
-            "{id} {direction} {kind} {size}: {payload}",
+            '{id} {direction} {kind} {size}: "{payload}"',
             id=self.id,
             direction=direction,
             kind="binary" if is_binary else "text",

@@ -35,20 +35,27 @@ class Messages(Connection):
         try:
             if self.service is not None:
                 self.service.opened(self)
-            self.onOpen()
+            # The service may have ended the connection.
+            if self.phase is Phase.OPEN:
+                self.onOpen()
         except Exception:
             self._program_failed("onOpen")
+
+    def consumeData(self) -> None:
+        try:
+            super().consumeData()
+        except Exception:
+            # Of any other callback of Autobahn's that a program overrides.
+            self._program_failed("consumeData")
 
     def onMessageEnd(self) -> None:
         # Autobahn's own fires an observable, a Deferred for each message, which nothing here observes.
         parts = self.message_data
-        self.message_data = None
-        if not self.failedByMe:
+        self.message_data = []
+        if self.phase is Phase.OPEN:
             self._onMessage(parts[0] if len(parts) == 1 else b"".join(parts), self.message_is_binary)
 
     def _onMessage(self, payload: bytes, isBinary: bool) -> None:
-        if self.phase is not Phase.OPEN:
-            return
         if self.factory.debug:
             self._log_message("received", payload, isBinary)
         try:

@@ -295,14 +295,19 @@ class ServerProtocol(Messages, AutobahnServerProtocol):  # type: ignore[misc]
         """
         if self.phase is not Phase.OPEN:
             raise Disconnected("the connection is not open")
-        if self.factory.debug:
-            self._log_message("sent", preparedMsg.payload, preparedMsg.binary)
-        if self._perMessageCompress is not None:
+        if self._perMessageCompress is not None and not preparedMsg.doNotCompress:
             self.sendMessage(preparedMsg.payload, preparedMsg.binary)
             return
+        frame: bytes = preparedMsg.payloadHybi
+        # One that is not to be compressed keeps nothing but its frame.
+        header = {126: 4, 127: 10}.get(frame[1], 2)
+        if self.factory.debug:
+            self._log_message("sent", frame[header:], frame[0] & 0x0F == 2)
+        self.trafficStats.outgoingWebSocketFrames += 1
         self.trafficStats.outgoingWebSocketMessages += 1
-        self.trafficStats.outgoingOctetsAppLevel += len(preparedMsg.payload)
-        self.sendData(preparedMsg.payloadHybi)
+        self.trafficStats.outgoingOctetsAppLevel += len(frame) - header
+        self.trafficStats.outgoingOctetsWebSocketLevel += len(frame) - header
+        self.sendData(frame)
 
 
 async def _ask(on_connect: Any, request: ConnectionRequest) -> Any:
