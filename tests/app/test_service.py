@@ -62,8 +62,10 @@ class FakeListener:
         self.is_secure = is_secure
         self.result = result
         self.factory: Any = None
+        self.times = 0
 
     def listen(self, factory: Any) -> Deferred[Any]:
+        self.times += 1
         self.factory = factory
         return self.result
 
@@ -148,6 +150,7 @@ class WebSocketServiceTests(SynchronousTestCase):
         service.startService()
         self.assertEqual((self.lines, self.process.handling), ([], []))
         self.reactor.run()
+        self.assertEqual(listener.times, 1)
         self.assertEqual(self.lines, [f"listening on ws://127.0.0.1:9000/ : {PATHS}"])
         self.assertEqual(self.process.handling, [0])
 
@@ -274,13 +277,14 @@ class WebSocketServiceTests(SynchronousTestCase):
 
     def test_stop_before_all_listen(self) -> None:
         """A listener that is still on its way is called off, which is no failure."""
-        result: Deferred[Any] = Deferred()
-        listener = FakeListener("--listen=onion:80", result)
+        cancelled: list[object] = []
+        listener = FakeListener("--listen=onion:80", Deferred(cancelled.append))
         service = self.service(listener)
         service.startService()
         stopped = service.stopService()
         listener.factory.gone.callback(None)
         self.successResultOf(stopped)
+        self.assertEqual(len(cancelled), 1)
         self.assertEqual((self.lines, self.process.failures), ([], 0))
 
     def test_stop_before_the_reactor_runs(self) -> None:

@@ -78,7 +78,7 @@ class DurationTests(SynchronousTestCase):
             ("500ms", 0.5),
             ("10s", 10.0),
             ("2m", 120.0),
-            ("0.1m", 6.0),
+            ("0.03m", 1.8),
             ("1.1ms", 0.0011),
         ):
             self.assertEqual(parse_duration(text), seconds, text)
