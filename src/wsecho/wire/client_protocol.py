@@ -152,7 +152,7 @@ class ClientProtocol(Messages, AutobahnClientProtocol):  # type: ignore[misc]
                 answer(
                     self.peer,
                     self.response_headers,
-                    self.websocket_version,
+                    13,  # Autobahn has the number of the last draft here
                     self.websocket_protocol_in_use,
                     self.websocket_extensions_in_use,
                 )
@@ -199,9 +199,11 @@ class ClientProtocol(Messages, AutobahnClientProtocol):  # type: ignore[misc]
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         if self._opened_at is None and self.failure is None:
-            self.failure = connection_lost(reason, self.request.authority, self.link.getHandle())
+            handle = None
             if is_tls_failure(reason):
                 self._ends(EndReason.TLS_FAILED)
+                handle = self.link.getHandle()
+            self.failure = connection_lost(reason, self.request.authority, handle)
         super().connectionLost(reason)
 
 
@@ -217,10 +219,11 @@ class ClientFactory(AutobahnClientFactory):  # type: ignore[misc]
     :param on_made: called with the connection when it has a transport
     :param on_open: called when the opening handshake is complete, after the service's ``opened``
     :param on_failed: called instead, when the transport has ended before that
-    :param debug: log every message, escaped and shortened
     """
 
     noisy = False
+    debug = False
+    """Whether every message is logged, escaped and shortened."""
 
     def __init__(
         self,
@@ -234,7 +237,6 @@ class ClientFactory(AutobahnClientFactory):  # type: ignore[misc]
         on_made: Callable[[Any], None] | None = None,
         on_open: Callable[[Any], None] | None = None,
         on_failed: Callable[[ConnectFailed], None] | None = None,
-        debug: bool = False,
     ) -> None:
         self.settings = Settings() if settings is None else settings
         self.request = request
@@ -247,7 +249,6 @@ class ClientFactory(AutobahnClientFactory):  # type: ignore[misc]
         self.protocol = protocol
         self.service = service
         self.masks = MaskSource(random_mask if mask is None else mask)
-        self.debug = debug
         self.timer = ReactorTimer(self.reactor)
         self._batched_timer = self.timer
         self._on_made = on_made
