@@ -212,7 +212,7 @@ def versions(suite: Suite) -> dict[str, str]:
         "Twisted": importlib.metadata.version("twisted"),
         "Autobahn": importlib.metadata.version("autobahn"),
         "pyOpenSSL": importlib.metadata.version("pyopenssl"),
-        "OpenSSL": SSL.OpenSSL_version(SSL.OPENSSL_VERSION).decode("ascii"),
+        "OpenSSL": SSL.OpenSSL_version(SSL.OPENSSL_VERSION).decode("ascii").removeprefix("OpenSSL "),
         "suite": suite.description,
     }
 
