@@ -180,7 +180,7 @@ class Failing(Program):
     """A program whose callbacks raise where they are told to."""
 
     def fail(self, where: str) -> None:
-        if self.factory.failing == where:  # type: ignore[attr-defined]
+        if self.factory.failing == where:
             raise ZeroDivisionError(where)
 
     def onOpen(self) -> None:

@@ -67,6 +67,8 @@ BENEATH: Mapping[tuple[type, str], tuple[tuple[str, ...], str]] = {
     (WebSocketServerProtocol, "onCloseFrame"): (("self", "code", "reasonRaw"), "overridden: illegal Close frames get their answer"),
     (WebSocketServerProtocol, "onOpenHandshakeTimeout"): (("self",), "overridden: 408"),
     (WebSocketServerProtocol, "onAutoPingTimeout"): (("self",), "overridden: 1001"),
+    (WebSocketServerProtocol, "onMessageFrameBegin"): (("self", "length"), "overridden: compressed messages are limited by what they become"),
+    (WebSocketServerProtocol, "onFrameData"): (("self", "payload"), "overridden: likewise"),
     (WebSocketServerProtocol, "onMessageEnd"): (("self",), "overridden: no Deferred for each message"),
     (WebSocketServerFactory, "resetProtocolOptions"): (("self",), "called by Autobahn's constructor; its attributes are the option set"),
     (WebSocketClientProtocol, "startHandshake"): (("self",), "overridden: a request head without a way in for line ends, and a right Host header"),

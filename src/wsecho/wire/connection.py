@@ -58,6 +58,8 @@ class Connection(_Autobahn):  # type: ignore[misc]
     wasNotCleanReason: str | None
     openHandshakeTimeoutCall: Any
     message_data: Any
+    frame_data: Any
+    control_frame_data: Any
     maxMessagePayloadSize: int
 
     log = SilentLogger()

@@ -22,8 +22,17 @@ __all__ = ["Messages"]
 _log = Logger("wsecho")
 
 
+def _compressed_limit(limit: int) -> int:
+    """What a message, or frame, of ``limit`` bytes may have when it is compressed: zlib adds five bytes to
+    each block of noise, which with the least memory has 128; and a few for an empty message."""
+    return limit + (limit >> 4) + 64 if limit else 0
+
+
 class Messages(Connection):
     """A connection that carries messages. To be mixed in before Autobahn's protocol class of its side."""
+
+    _isMessageCompressed = False  # Autobahn sets it with the first data frame, and asks only then
+    _compressed_size = 0
 
     def _onOpen(self) -> None:
         if self.phase is not Phase.DECIDING:
@@ -33,13 +42,16 @@ class Messages(Connection):
         self.factory.connection_opened(self)
         self._log_open()
         try:
-            if self.service is not None:
-                self.service.opened(self)
-            # The service may have ended the connection.
-            if self.phase is Phase.OPEN:
-                self.onOpen()
+            self._tell_opened()
         except Exception:
             self._program_failed("onOpen")
+
+    def _tell_opened(self) -> None:
+        if self.service is not None:
+            self.service.opened(self)
+        # The service may have ended the connection.
+        if self.phase is Phase.OPEN:
+            self.onOpen()
 
     def consumeData(self) -> None:
         try:
@@ -47,6 +59,34 @@ class Messages(Connection):
         except Exception:
             # Of any other callback of Autobahn's that a program overrides.
             self._program_failed("consumeData")
+
+    # Autobahn counts a compressed frame by the size it has on the wire until it has inflated it, and so
+    # refuses an incompressible message of exactly the limit. Here what was inflated counts; the compressed
+    # size is bounded as well, since any number of compressed bytes may become no message at all.
+
+    def onMessageBegin(self, isBinary: bool) -> None:
+        super().onMessageBegin(isBinary)
+        self._compressed_size = 0
+
+    def onMessageFrameBegin(self, length: int) -> None:
+        if not self._isMessageCompressed:
+            super().onMessageFrameBegin(length)
+            return
+        self.frame_length = length
+        self.frame_data = []
+        self._compressed_size += length
+        if 0 < _compressed_limit(self.maxMessagePayloadSize) < self._compressed_size:
+            self._max_message_size_exceeded(self._compressed_size, self.maxMessagePayloadSize, "")
+        elif 0 < _compressed_limit(self.maxFramePayloadSize) < length:
+            self.wasMaxFramePayloadSizeExceeded = True
+            self._max_message_size_exceeded(length, self.maxFramePayloadSize, "")
+
+    def onFrameData(self, payload: bytes) -> bool | None:
+        if self._isMessageCompressed and self.current_frame.opcode < 8:
+            # Autobahn's own takes the compressed size off again.
+            self.message_data_total_length += len(payload)
+        going_on: bool | None = super().onFrameData(payload)
+        return going_on
 
     def onMessageEnd(self) -> None:
         # Autobahn's own fires an observable, a Deferred for each message, which nothing here observes.
