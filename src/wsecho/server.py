@@ -11,22 +11,20 @@ so does leaving ``async with``. (In Qt, where the object owns the sockets, delet
 
 from __future__ import annotations
 
-import socket
+import math
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import closing
 from dataclasses import replace
+from errno import ECONNABORTED
 from typing import Any
 
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
-from twisted.internet.endpoints import (
-    TCP4ServerEndpoint,
-    TCP6ServerEndpoint,
-    wrapServerTLS,
+from twisted.internet.interfaces import (
+    IListeningPort,
+    IOpenSSLServerConnectionCreator,
+    IStreamServerEndpoint,
 )
-from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
-from twisted.internet.protocol import Factory
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from wsecho.policy.authenticators import CorsAuthenticator, PreSharedKeyAuthenticator
@@ -34,16 +32,25 @@ from wsecho.policy.enumerations import CloseCode, SocketError, SslMode, Version
 from wsecho.policy.origins import OriginRequest
 from wsecho.policy.settings import Settings
 from wsecho.policy.signals import Signal
+from wsecho.waiting import Bell, told_by_signal
 from wsecho.websocket import WebSocket
+from wsecho.wire.accepting import watch_accepts
 from wsecho.wire.admission import HeadRefused
+from wsecho.wire.binding import ANY, CannotBind, adopt, bind, places
 from wsecho.wire.factory import ServerFactory
 from wsecho.wire.interfaces import IService
 from wsecho.wire.observed import IObserver, ObservedServerProtocol
+from wsecho.wire.protocol import ServerProtocol
+from wsecho.wire.request import is_token
 
 __all__ = ["ListenError", "WebSocketServer"]
 
-ANY = "any"
 _MAX_PENDING = 30
+
+# The statuses of refusals that Qt does not tell of: what we cannot do, and peers that take too long.
+_UNTOLD = frozenset({408, 500, 503})
+
+_TRY_AGAIN_LATER = 1013
 
 
 class ListenError(Exception):
@@ -53,11 +60,12 @@ class ListenError(Exception):
 class _Factory(ServerFactory):
     """The server's factory: it also counts pending connections and reports refusals."""
 
-    protocol = ObservedServerProtocol
-
     def __init__(self, server: WebSocketServer, **options: Any) -> None:
         self._server = server
         super().__init__(**options)
+
+    def logPrefix(self) -> str:
+        return "WebSocketServer"
 
     def check_room(self) -> None:
         super().check_room()
@@ -66,43 +74,47 @@ class _Factory(ServerFactory):
     def handshake_refused(self, status: int, detail: str) -> None:
         self._server._refused(status, detail)
 
+    def origin_refused(self, origin: str | None) -> None:
+        # The hint in the log names an option of the command line, which does not ask the signal's slots.
+        if self.origins != self._server._ask_origin:
+            super().origin_refused(origin)
+
+    def open_again(self) -> None:
+        """Accept connections after a shutdown."""
+        self._is_shutting_down = False
+
 
 @implementer(IObserver)
 class _Intake:
-    """Receives the connections of a server and makes a ``WebSocket`` of each."""
+    """The service of connections that are decided on: makes a ``WebSocket`` of each that opens, which then
+    takes its place."""
 
     def __init__(self, server: WebSocketServer) -> None:
         self._server = server
-        self._socket: WebSocket | None = None
 
     def opened(self, connection: Any) -> None:
-        socket_ = WebSocket.of_server(connection, self._server._reactor, self._server._settings)
-        connection.service = socket_
-        self._server._arrived(socket_)
+        self._server._arrived(connection)
 
-    def message_arrived(self, connection: Any, payload: bytes, is_binary: bool) -> None:
-        """Never called: the socket took this place when the connection opened."""
+    def _never(self, connection: Any, *details: Any) -> None:
+        raise NotImplementedError("the WebSocket is told of this")
 
-    frame_arrived = pong_arrived = message_arrived
-
-    def closed(self, connection: Any) -> None:
-        """Never called, likewise."""
+    message_arrived = frame_arrived = pong_arrived = closed = _never
 
     def ended(self, connection: Any) -> None:
-        """The connection was not opened: there is no socket to tell."""
+        """The connection was refused: there is no ``WebSocket`` to tell."""
 
 
 class WebSocketServer:
     """A WebSocket server.
 
-    :param server_name: value of the ``Server`` header; empty sends none
+    :param server_name: value of the ``Server`` header, printable ASCII; empty sends none
     :param secure_mode: wss or ws, fixed from here on
     :param reactor: Twisted's; the global one when None
     :param settings: limits and timers; wsecho's defaults when None
     :param route: for services that take connections themselves, without the pending queue: from a path to its
         service
-    :param factory_options: further options of :class:`wsecho.ServerFactory`, ``page`` or ``hosts`` for
-        example
+    :param factory_options: further options of :class:`wsecho.ServerFactory`: ``page``, ``hosts``, ``debug``;
+        with ``origins``, ``origin_authentication_required`` is not asked
     """
 
     new_connection = Signal[[]]()
@@ -110,17 +122,26 @@ class WebSocketServer:
     closed = Signal[[]]()
     """``close`` has done its work."""
     accept_error = Signal[[SocketError]]()
+    """A connection could not be accepted: ``SOCKET_RESOURCE`` when the process or the system has no
+    descriptors or no memory left, ``NETWORK`` when the peer was faster. Accepting goes on."""
     server_error = Signal[[CloseCode]]()
     """Listening failed (1006), a request was refused (1002), an origin was (1008), a head too large (1009),
-    or too many connections are pending (1006)."""
+    or too many connections are pending (1006). Unlike Qt, emitted each time, not only at a change."""
     origin_authentication_required = Signal[[CorsAuthenticator]]()
-    """Asked for every valid request, also without Origin; without a slot every origin is accepted."""
+    """Asked for every valid request, also without Origin; without a slot every origin is accepted. A slot may
+    be a coroutine function: it is waited for. When one raises, the connection is refused."""
     peer_verify_error = Signal[[Any]]()
+    """Not emitted yet: clients' certificates are not asked for."""
     ssl_errors = Signal[[list[Any]]]()
+    """Not emitted yet, likewise."""
     pre_shared_key_authentication_required = Signal[[PreSharedKeyAuthenticator]]()
+    """Not emitted yet: no pre-shared keys are accepted."""
     alert_sent = Signal[[int, int, str]]()
+    """Not emitted yet: level, type and description of a TLS alert."""
     alert_received = Signal[[int, int, str]]()
+    """Not emitted yet, likewise."""
     handshake_interrupted_on_error = Signal[[Any]]()
+    """Not emitted yet: a TLS handshake is never interrupted to ask."""
 
     def __init__(
         self,
@@ -135,99 +156,111 @@ class WebSocketServer:
         if reactor is None:
             from twisted.internet import reactor
         self._reactor = reactor
-        self._settings = Settings() if settings is None else settings
         self._secure_mode = SslMode(secure_mode)
         self._ssl_configuration: Any = None
         self._ports: list[IListeningPort] = []
+        self._binding: Deferred[IListeningPort] | None = None
         self._pending: deque[WebSocket] = deque()
         self._max_pending = _MAX_PENDING
-        self._taker: Deferred[None] | None = None
+        self._bell = Bell()
         self._is_paused = False
         self._error = CloseCode.NORMAL
         self._error_string = ""
+        intake = _Intake(self)
         self._has_pending_queue = route is None
         factory_options.setdefault("origins", self._ask_origin)
         self.factory = _Factory(
             self,
             reactor=reactor,
-            settings=self._settings,
+            settings=settings,
             server_name=_header_text("server_name", server_name),
             is_secure=self._secure_mode is SslMode.SECURE_MODE,
-            route=(lambda path: _Intake(self)) if route is None else route,
+            route=(lambda path: intake) if route is None else route,
             **factory_options,
         )
+        self.factory.protocol = ObservedServerProtocol if route is None else ServerProtocol
 
     # -- listening -------------------------------------------------------------------------------------------
 
     def listen(self, address: str | IStreamServerEndpoint = ANY, port: int = 0) -> Deferred[WebSocketServer]:
         """Listen.
 
-        :param address: ``"any"`` (all interfaces, IPv4 and IPv6), an IP address, or a Twisted endpoint
+        :param address: ``"any"`` (all interfaces, IPv4 and IPv6), an IP address, or a Twisted endpoint, which
+            has its own port and, in ``SECURE_MODE``, gets TLS in front
         :param port: 0 picks one
         :returns: fires with this object; fails with :class:`ListenError`, after ``error``, ``error_string``
-            and ``server_error``
+            and ``server_error``. When that has slots, and nobody has asked the Deferred within a turn of the
+            reactor, the failure counts as handled
+        :raises TypeError: when ``address`` is no text and no endpoint, or ``port`` no int
+        :raises ValueError: for a text that is no IP address, and a port that is none
         """
-        if self._ports:
-            return self._cannot_listen("the server is listening already")
-        if isinstance(address, str):
-            if isinstance(port, bool) or not isinstance(port, int) or not 0 <= port <= 65535:
-                raise ValueError(f"port must be 0 to 65535, not {port!r}")
-            endpoints = _endpoints(self._reactor, address, port)
-        else:
-            endpoints = [address]
-        if self._secure_mode is SslMode.SECURE_MODE and self._ssl_configuration is None:
-            return self._cannot_listen("a secure server needs ssl_configuration")
-        return Deferred.fromCoroutine(self._listen(endpoints))
+        where = places(self._reactor, address, port)
+        result: Deferred[WebSocketServer] = Deferred(lambda _: self._give_up_binding())
+        unready = self._not_ready()
+        if unready:
+            self._cannot_listen(unready, result)
+            return result
+        binding = self._binding = Deferred.fromCoroutine(bind(where, self.factory, self._ssl_configuration))
+        binding.addCallbacks(self._bound, self._not_bound, callbackArgs=(result,), errbackArgs=(result,))
+        return result
 
-    async def _listen(self, endpoints: Sequence[IStreamServerEndpoint]) -> WebSocketServer:
-        problem: Exception | None = None
-        is_secure = self._secure_mode is SslMode.SECURE_MODE
-        for plain in endpoints:
-            endpoint = wrapServerTLS(self._ssl_configuration, plain) if is_secure else plain
-            try:
-                port = await endpoint.listen(self.factory)
-            except Exception as error:
-                problem = error
-                continue
-            self._add_port(port)
-            return self
-        return await self._cannot_listen(_why_not(problem))
+    def _not_ready(self) -> str:
+        if self._ports or self._binding is not None:
+            return "the server is listening already"
+        if self._secure_mode is SslMode.SECURE_MODE and self._ssl_configuration is None:
+            return "a secure server needs ssl_configuration"
+        return ""
+
+    def _bound(self, port: IListeningPort, result: Deferred[WebSocketServer]) -> None:
+        self._binding = None
+        self._add_port(port)
+        result.callback(self)
+
+    def _not_bound(self, failure: Failure, result: Deferred[WebSocketServer]) -> None:
+        self._binding = None
+        self._cannot_listen(failure.getErrorMessage(), result)
+
+    def _give_up_binding(self) -> None:
+        if self._binding is not None:
+            self._binding.cancel()
 
     def _add_port(self, port: IListeningPort) -> None:
+        self.factory.open_again()
         self._ports.append(port)
+        watch_accepts(port, self._reactor, self._accept_failed)
         if self._is_paused:
             port.pauseProducing()  # type: ignore[attr-defined]
 
-    def _cannot_listen(self, text: str) -> Deferred[WebSocketServer]:
+    def _cannot_listen(self, text: str, result: Deferred[WebSocketServer]) -> None:
         self._set_error(CloseCode.ABNORMAL_DISCONNECTION, text)
-        failed: Deferred[WebSocketServer] = Deferred()
-        failed.errback(ListenError(text))
-        return failed
+        result.errback(ListenError(text))
+        if self.server_error:
+            told_by_signal(self._reactor, result, self)
+
+    def _accept_failed(self, error: OSError) -> None:
+        is_of_peer = error.errno == ECONNABORTED
+        self.accept_error.emit(SocketError.NETWORK if is_of_peer else SocketError.SOCKET_RESOURCE)
 
     def set_socket_descriptor(self, descriptor: int) -> bool:
         """Listen on a socket that is listening already, an inherited one for example. The descriptor is
         duplicated; close yours.
 
-        :returns: whether it could be adopted
+        :returns: whether it could be adopted; if not, ``error``, ``error_string`` and ``server_error`` say
+            why
+        :raises TypeError: when ``descriptor`` is no int
         """
-        if self._ports:
+        if isinstance(descriptor, bool) or not isinstance(descriptor, int):
+            raise TypeError(f"descriptor must be an int, not {type(descriptor).__name__}")
+        problem = self._not_ready()
+        if not problem:
+            try:
+                port = adopt(self._reactor, descriptor, self.factory, self._ssl_configuration)
+            except CannotBind as error:
+                problem = str(error)
+        if problem:
+            self._set_error(CloseCode.ABNORMAL_DISCONNECTION, problem)
             return False
-        try:
-            with closing(socket.socket(fileno=socket.dup(descriptor))) as given:
-                family = given.family
-                if not given.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-                    raise OSError("the descriptor is no listening socket")
-                # A blocking one would stop the reactor in its second accept.
-                given.setblocking(False)
-        except OSError as error:
-            self._set_error(CloseCode.ABNORMAL_DISCONNECTION, error.strerror or str(error))
-            return False
-        factory: Factory = self.factory
-        if self._secure_mode is SslMode.SECURE_MODE:
-            from twisted.protocols.tls import TLSMemoryBIOFactory
-
-            factory = TLSMemoryBIOFactory(self._ssl_configuration, False, factory)
-        self._add_port(self._reactor.adoptStreamPort(descriptor, family, factory))
+        self._add_port(port)
         return True
 
     @property
@@ -236,10 +269,13 @@ class WebSocketServer:
         return self._ports[0].fileno() if self._ports else -1  # type: ignore[attr-defined]
 
     def handle_connection(self, transport: Any, data: bytes = b"") -> None:
-        """Upgrade a connection that was accepted elsewhere: Twisted's transport of it, and what was read of
-        it already.
+        """Upgrade a connection that was accepted elsewhere. Of ``SECURE_MODE``, the transport must be one
+        that speaks TLS already.
 
         The handshake timeout applies, which Qt does not do here.
+
+        :param transport: Twisted's transport of it; the protocol that it had is replaced
+        :param data: what was read of it already
         """
         protocol: Any = self.factory.buildProtocol(transport.getPeer())
         if protocol is None:
@@ -253,24 +289,37 @@ class WebSocketServer:
     def close(self) -> Deferred[None]:
         """Stop listening. Pending connections are closed with 1001; connections that were taken go on.
 
-        ``closed`` is emitted in a later turn of the reactor, also when the server never listened (Qt).
+        ``closed`` is emitted after that, also when the server never listened (Qt).
 
         :returns: fires when the ports are closed
         """
+        self._give_up_binding()
         ports, self._ports = self._ports, []
-        while self._pending:
-            self._pending.popleft().close(CloseCode.GOING_AWAY, "Server closed.")
-        self._wake_taker()
+        pending, self._pending = self._pending, deque()
+        for socket_ in pending:
+            socket_.close(CloseCode.GOING_AWAY, "Server closed.")
+        self._bell.ring()
         stopped = gatherResults([maybeDeferred(port.stopListening) for port in ports])
+        return stopped.addCallback(self._tell_closed)
+
+    def _tell_closed(self, _: object) -> None:
         self._reactor.callLater(0, self.closed.emit)
-        return stopped.addCallback(lambda _: None)
+
+    def shutdown(self) -> Deferred[None]:
+        """Close, and end every connection, taken ones too, with 1001; those in handshake get 503. The server
+        may listen again.
+
+        :returns: fires when all have ended, at the latest after the close timeout
+        """
+        ended = gatherResults([self.close(), self.factory.shutdown()])
+        return ended.addCallback(lambda _: None)
 
     def is_listening(self) -> bool:
         """Whether connections are accepted, or would be if accepting were not paused."""
         return bool(self._ports)
 
     def pause_accepting(self) -> None:
-        """Leave new connections in the kernel's backlog."""
+        """Leave new connections in the kernel's backlog, until :meth:`resume_accepting`."""
         if not self._is_paused:
             self._is_paused = True
             for port in self._ports:
@@ -290,17 +339,19 @@ class WebSocketServer:
             self._set_error(CloseCode.ABNORMAL_DISCONNECTION, "Too many pending connections.")
             raise HeadRefused(503, "too many connections are pending")
 
-    def _arrived(self, arrived: WebSocket) -> None:
-        arrived.wait_to_be_taken()
-        self._pending.append(arrived)
+    def _arrived(self, connection: Any) -> None:
+        arrived = WebSocket.of_server(connection, self._reactor, self.factory.settings)
+        connection.service = arrived
+        if len(self._pending) >= self._max_pending:
+            # There was room when its origin was asked about; others had their answer earlier.
+            self._set_error(CloseCode.ABNORMAL_DISCONNECTION, "Too many pending connections.")
+            arrived.close(_TRY_AGAIN_LATER, "too many connections are pending")
+            return
         # One that leaves before it is taken takes no place.
-        arrived.disconnected.connect(lambda: self._left(arrived))
-        self._wake_taker()
+        arrived.wait_to_be_taken(lambda: self._pending.remove(arrived))
+        self._pending.append(arrived)
+        self._bell.ring()
         self.new_connection.emit()
-
-    def _left(self, one: WebSocket) -> None:
-        if one in self._pending:
-            self._pending.remove(one)
 
     def has_pending_connections(self) -> bool:
         """Whether ``next_pending_connection`` would give one."""
@@ -315,48 +366,42 @@ class WebSocketServer:
         taken.taken()
         return taken
 
-    async def __aiter__(self) -> AsyncIterator[WebSocket]:
-        """Pending connections as they come, until the server closes."""
-        while True:
-            while (taken := self.next_pending_connection()) is not None:
-                yield taken
-            if not self._ports:
-                return
-            if self._taker is None:
-                self._taker = Deferred()
-            await self._taker
+    def __aiter__(self) -> AsyncIterator[WebSocket]:
+        """Pending connections as they come, until the server closes. ``await anext(server)`` gives one."""
+        return self
 
-    def _wake_taker(self) -> None:
-        taker, self._taker = self._taker, None
-        if taker is not None:
-            taker.callback(None)
+    async def __anext__(self) -> WebSocket:
+        while True:
+            taken = self.next_pending_connection()
+            if taken is not None:
+                return taken
+            if not self._ports:
+                raise StopAsyncIteration
+            await self._bell.wait()
 
     async def __aenter__(self) -> WebSocketServer:
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
         """Close, and end every connection with 1001."""
-        await self.close()
-        await self.factory.shutdown()
+        await self.shutdown()
 
     # -- decisions -------------------------------------------------------------------------------------------
 
-    def _ask_origin(self, request: OriginRequest) -> bool:
+    def _ask_origin(self, request: OriginRequest) -> Deferred[bool]:
         question = CorsAuthenticator(request.origin or "")
-        self.origin_authentication_required.emit(question)
-        return question.allowed
+        return self.origin_authentication_required.ask(question).addCallback(_verdict, question)
 
     def _refused(self, status: int, detail: str) -> None:
         if status == 403:
             self._set_error(CloseCode.POLICY_VIOLATED, "the origin is not allowed")
         elif status == 431:
             self._set_error(CloseCode.TOO_MUCH_DATA, detail)
-        elif status not in (500, 503):
+        elif status not in _UNTOLD:
             self._set_error(CloseCode.PROTOCOL_ERROR, detail)
 
     def _set_error(self, code: CloseCode, text: str) -> None:
-        # Qt emits only when code or text changes; who counts refusals would miss most of them, so each is
-        # told here.
+        # Whoever counts refusals would miss most of them if, as in Qt, only changes were told.
         self._error, self._error_string = code, text
         self.server_error.emit(code)
 
@@ -389,12 +434,19 @@ class WebSocketServer:
 
     @property
     def ssl_configuration(self) -> Any:
-        """An ``IOpenSSLServerConnectionCreator``, such as ``wsecho.tls.contexts.server_creator`` makes;
-        ignored without ``SECURE_MODE``, as in Qt."""
+        """An ``IOpenSSLServerConnectionCreator``, such as ``wsecho.tls.contexts.server_creator`` makes, or
+        what Twisted takes in its place (``CertificateOptions``); used from the next ``listen`` on. Without
+        ``SECURE_MODE``, setting it changes nothing, as in Qt.
+
+        :raises TypeError: when set to something else, None excepted
+        """
         return self._ssl_configuration
 
     @ssl_configuration.setter
     def ssl_configuration(self, configuration: Any) -> None:
+        is_creator = IOpenSSLServerConnectionCreator.providedBy(configuration)
+        if configuration is not None and not is_creator and not hasattr(configuration, "getContext"):
+            raise TypeError("ssl_configuration must be an IOpenSSLServerConnectionCreator or None")
         if self._secure_mode is SslMode.SECURE_MODE:
             self._ssl_configuration = configuration
 
@@ -406,32 +458,42 @@ class WebSocketServer:
 
     @max_pending_connections.setter
     def max_pending_connections(self, number: int) -> None:
-        if isinstance(number, bool) or not isinstance(number, int) or number < 0:
-            raise ValueError(f"max_pending_connections must be an int of 0 or more, not {number!r}")
+        if isinstance(number, bool) or not isinstance(number, int):
+            raise TypeError(f"max_pending_connections must be an int, not {type(number).__name__}")
+        if number < 0:
+            raise ValueError(f"max_pending_connections must not be negative: {number}")
         self._max_pending = number
 
     @property
     def handshake_timeout(self) -> float:
-        """Seconds from accept to open, TLS included; default 10 (Qt). Negative is off, as in Qt; so is 0."""
-        return self._settings.handshake_timeout or -1.0
+        """Seconds (in Qt milliseconds) from accept to open, TLS included; default 10, as in Qt. Negative is
+        off, as in Qt; so is 0."""
+        return self.factory.settings.handshake_timeout or -1.0
 
     @handshake_timeout.setter
     def handshake_timeout(self, seconds: float) -> None:
         if isinstance(seconds, bool) or not isinstance(seconds, int | float):
             raise TypeError(f"handshake_timeout must be a number, not {type(seconds).__name__}")
-        self._settings = replace(self._settings, handshake_timeout=max(0.0, float(seconds)))
-        self.factory.use_settings(self._settings)
+        if not math.isfinite(seconds):
+            raise ValueError(f"handshake_timeout must be finite, not {seconds}; negative is off")
+        settings = replace(self.factory.settings, handshake_timeout=max(0.0, float(seconds)))
+        self.factory.use_settings(settings)
 
     @property
     def supported_subprotocols(self) -> list[str]:
-        """The client's first that is among these is spoken; default none."""
+        """The client's first that is among these is spoken; default none. Names are tokens (RFC 9110 section
+        5.6.2)."""
         return list(self.factory.protocols)
 
     @supported_subprotocols.setter
     def supported_subprotocols(self, names: Sequence[str]) -> None:
         if isinstance(names, str):
             raise TypeError("supported_subprotocols must be a list of names, not one str")
-        self.factory.protocols = list(names)
+        wanted = list(names)
+        for name in wanted:
+            if not is_token(name):
+                raise ValueError(f"supported_subprotocols: {name!r} is not a token")
+        self.factory.protocols = wanted
 
     @property
     def supported_versions(self) -> list[Version]:
@@ -466,23 +528,11 @@ class WebSocketServer:
         return f"{scheme}://{f'[{address}]' if ':' in address else address}:{self.server_port}"
 
 
-def _endpoints(reactor: Any, address: str, port: int) -> list[IStreamServerEndpoint]:
-    """The endpoints to try in turn: for all interfaces IPv6 first, whose socket takes IPv4 as well."""
-    if address == ANY:
-        return [
-            TCP6ServerEndpoint(reactor, port, interface="::"),
-            TCP4ServerEndpoint(reactor, port, interface="0.0.0.0"),
-        ]
-    if ":" in address:
-        return [TCP6ServerEndpoint(reactor, port, interface=address)]
-    return [TCP4ServerEndpoint(reactor, port, interface=address)]
-
-
-def _why_not(problem: Exception | None) -> str:
-    if isinstance(problem, CannotListenError):
-        cause: Any = problem.socketError
-        return str(getattr(cause, "strerror", None) or cause)
-    return str(problem)
+def _verdict(none_failed: bool, question: CorsAuthenticator) -> bool:
+    if not none_failed:
+        # It may have meant to refuse: a closed door.
+        raise RuntimeError("a slot of origin_authentication_required failed")
+    return question.allowed
 
 
 def _header_text(name: str, text: str) -> str:

@@ -6,12 +6,12 @@ does is :mod:`wsecho.websocket`, built on this.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from codecs import getincrementaldecoder
+from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import urlsplit
 
-from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IAddress
+from twisted.internet.interfaces import IAddress, IOpenSSLClientConnectionCreator
 
 from wsecho.inbox import Inbox
 from wsecho.policy.authenticators import Authenticator, PreSharedKeyAuthenticator
@@ -19,7 +19,9 @@ from wsecho.policy.end_reasons import End
 from wsecho.policy.enumerations import CloseCode, PauseMode, SocketError, SocketState, Version
 from wsecho.policy.settings import Settings
 from wsecho.policy.signals import Signal
+from wsecho.waiting import Bell
 from wsecho.wire.client import HttpProxy
+from wsecho.wire.link import Link
 
 __all__ = ["MAX_SIZE", "HandshakeOptions", "SocketMembers"]
 
@@ -33,15 +35,20 @@ _READ_BUFFER_SIZE = 1024 * 1024
 class HandshakeOptions:
     """What a client offers beyond the URL (``QWebSocketHandshakeOptions``).
 
-    :param subprotocols: in the order of preference; names that are no tokens are dropped, as Qt does
+    :param subprotocols: in the order of preference. Names that are no tokens (RFC 9110 section 5.6.2) are
+        kept here, but dropped with a warning when the request is made, as Qt does
+    :raises TypeError: for one text, and for what is no list of texts
     """
 
     __slots__ = ("_subprotocols",)
 
-    def __init__(self, subprotocols: tuple[str, ...] | list[str] = ()) -> None:
+    def __init__(self, subprotocols: Iterable[str] = ()) -> None:
         if isinstance(subprotocols, str):
             raise TypeError("subprotocols must be a list of names, not one str")
         self._subprotocols = tuple(subprotocols)
+        for name in self._subprotocols:
+            if not isinstance(name, str):
+                raise TypeError(f"subprotocols must be a list of str, not of {type(name).__name__}")
 
     @property
     def subprotocols(self) -> tuple[str, ...]:
@@ -65,40 +72,52 @@ class SocketMembers:
     :param version: only ``Version.LATEST``, 13, is spoken
     :param reactor: Twisted's; the global one when None
     :param settings: limits and timers; wsecho's defaults when None
-    :raises ValueError: for another version, or an origin with control characters
+    :raises ValueError: for another version, or an origin that is not printable ASCII
     """
 
     connected = Signal[[]]()
     """The opening handshake is complete."""
     disconnected = Signal[[]]()
-    """The connection has ended; the last signal of it."""
+    """The connection has ended, or could not be made; the last signal of it. The addresses are known until
+    its slots have been called."""
     about_to_close = Signal[[]]()
-    """The closing handshake began, on either side; nothing more can be sent."""
+    """The closing handshake began, on either side, or the peer is gone: nothing more can be sent, and no
+    message comes any more."""
     state_changed = Signal[[SocketState]]()
     text_frame_received = Signal[[str, bool]]()
     """A data frame of a text message and whether it is the last; a character that frames split comes with the
     later one."""
     binary_frame_received = Signal[[bytes, bool]]()
+    """A data frame of a binary message, decompressed, and whether it is the last."""
     text_message_received = Signal[[str]]()
+    """A whole text message, after its last frame."""
     binary_message_received = Signal[[bytes]]()
+    """A whole binary message, after its last frame."""
     pong = Signal[[int, bytes]]()
-    """Milliseconds since the last ``ping``, and the payload."""
+    """Milliseconds since the last ``ping``, -1 when there was none, and the payload."""
     bytes_written = Signal[[int]]()
     """How many payload bytes were handed to the kernel since the last emission."""
     read_channel_finished = Signal[[]]()
     """The peer sends nothing more."""
     error_occurred = Signal[[SocketError]]()
-    """Qt's ``errorOccurred``."""
+    """An attempt to connect failed, or the connection ended without a Close frame; Qt's ``errorOccurred``."""
     authentication_required = Signal[[Authenticator]]()
-    """The server answered 401; a slot sets user and password, or the connection fails."""
+    """The server answered 401 and takes Basic authentication; a slot sets user and password, or the attempt
+    fails. A slot may be a coroutine function: it is waited for."""
     proxy_authentication_required = Signal[[HttpProxy, Authenticator]]()
-    """The proxy answered 407."""
+    """The proxy answered 407; likewise."""
     pre_shared_key_authentication_required = Signal[[PreSharedKeyAuthenticator]]()
+    """Not emitted yet: no pre-shared keys are offered."""
     ssl_errors = Signal[[list[Any]]]()
+    """Not emitted yet: a certificate that is not accepted ends the attempt with ``SSL_HANDSHAKE_FAILED``."""
     peer_verify_error = Signal[[Any]]()
+    """Not emitted yet, likewise."""
     alert_sent = Signal[[int, int, str]]()
+    """Not emitted yet: level, type and description of a TLS alert."""
     alert_received = Signal[[int, int, str]]()
+    """Not emitted yet, likewise."""
     handshake_interrupted_on_error = Signal[[Any]]()
+    """Not emitted yet: a TLS handshake is never interrupted to ask."""
 
     def __init__(
         self,
@@ -110,17 +129,21 @@ class SocketMembers:
     ) -> None:
         if version != Version.LATEST:
             raise ValueError(f"version must be Version.LATEST (13), not {version!r}")
-        if any(ord(character) < 0x20 or ord(character) == 0x7F for character in origin):
-            raise ValueError("origin must not hold control characters")
+        if not isinstance(origin, str):
+            raise TypeError(f"origin must be a str, not {type(origin).__name__}")
+        if not all(0x20 <= ord(character) <= 0x7E for character in origin):
+            raise ValueError("origin must be printable ASCII")
         if reactor is None:
             from twisted.internet import reactor
         self._reactor = reactor
         self._origin = origin
         self._settings = Settings() if settings is None else settings
         self._connection: Any = None
-        self._attempt: Deferred[Any] | None = None
+        self._attempt: Any = None
+        self._openings = 0
         self._request: Any = None
         self._request_url = ""
+        self._resource_name = ""
         self._options = HandshakeOptions()
         self._state = SocketState.UNCONNECTED
         self._close_code = int(CloseCode.NORMAL)
@@ -135,16 +158,19 @@ class SocketMembers:
         self._proxy: HttpProxy | None = None
         self._ssl_configuration: Any = None
         self._pause_mode = PauseMode.PAUSE_NEVER
-        self._early: list[tuple[bytes, bool]] | None = None
+        self._left: Callable[[], object] | None = None
+        self._keeps_messages = False
         self._inbox = Inbox(_READ_BUFFER_SIZE, self._apply_holds)
         self._is_held_by_program = False
-        self._partial_text = b""
+        self._frame_decoder = getincrementaldecoder("utf-8")("ignore")
         self._ping_at: float | None = None
         self._sent_bytes = 0
         self._reported_bytes = 0
         self._look: Any = None
         self._is_server_side = False
-        self._end_waiters: list[Deferred[None]] = []
+        self._ignores_ssl_errors = False
+        self._link: Link | None = None
+        self._end_bell = Bell()
 
     def _apply_holds(self) -> None:
         """Pause or resume reading as the inbox and the program want."""
@@ -211,9 +237,8 @@ class SocketMembers:
 
     @property
     def resource_name(self) -> str:
-        """Path and query of the URL (RFC 6455 section 3)."""
-        rest = self._request_url.partition("://")[2]
-        return rest[rest.index("/") :] if "/" in rest else ("/" if rest else "")
+        """Path and query as they were sent (RFC 6455 section 3); empty before any."""
+        return self._resource_name
 
     @property
     def handshake_options(self) -> HandshakeOptions:
@@ -228,31 +253,34 @@ class SocketMembers:
 
     @property
     def local_address(self) -> str:
-        """The local IP address; empty when not connected."""
-        return self._address(lambda link: link.getHost(), "host", "")
+        """The local IP address; empty when not connected, and for a unix socket."""
+        return str(getattr(self._local(), "host", ""))
 
     @property
     def local_port(self) -> int:
         """The local port; 0 when not connected."""
-        return self._address(lambda link: link.getHost(), "port", 0)
+        return int(getattr(self._local(), "port", 0))
 
     @property
     def peer_address(self) -> str:
-        """The peer's IP address; empty when not connected."""
-        return self._address(lambda link: link.getPeer(), "host", "")
+        """The peer's IP address; empty when not connected, and for a unix socket."""
+        return str(getattr(self._peer(), "host", ""))
 
     @property
     def peer_port(self) -> int:
         """The peer's port; 0 when not connected."""
-        return self._address(lambda link: link.getPeer(), "port", 0)
+        return int(getattr(self._peer(), "port", 0))
 
     @property
     def peer_name(self) -> str:
         """The host name of the URL that was opened; on the server's side empty, as in Qt."""
         return "" if self._is_server_side else urlsplit(self._request_url).hostname or ""
 
-    def _address(self, ask: Callable[[Any], IAddress], name: str, missing: Any) -> Any:
-        return missing if self._connection is None else getattr(ask(self._connection.link), name, missing)
+    def _local(self) -> IAddress | None:
+        return None if self._link is None else self._link.getHost()
+
+    def _peer(self) -> IAddress | None:
+        return None if self._link is None else self._link.getPeer()
 
     # -- settings --------------------------------------------------------------------------------------------
 
@@ -263,8 +291,8 @@ class SocketMembers:
 
     @property
     def read_buffer_size(self) -> int:
-        """Bytes of messages that may wait for ``async for`` before reading pauses; 0: no limit. Default 1 MiB
-        (Qt: no limit)."""
+        """Bytes of messages that may wait for ``async for``, or for a pending connection to be taken, before
+        reading pauses; 0: no limit. Default 1 MiB (Qt: no limit)."""
         return self._inbox.limit
 
     @read_buffer_size.setter
@@ -344,7 +372,8 @@ class SocketMembers:
 
     @property
     def pause_mode(self) -> PauseMode:
-        """What stops a connection until :meth:`resume`."""
+        """What stops a connection until :meth:`resume`. Without effect yet: TLS errors end an attempt, they
+        do not pause it."""
         return self._pause_mode
 
     @pause_mode.setter
@@ -354,11 +383,16 @@ class SocketMembers:
     @property
     def ssl_configuration(self) -> Any:
         """An ``IOpenSSLClientConnectionCreator`` for the next ``open``; None verifies the server's name
-        against the system's authorities. On the server's side None: see :class:`wsecho.WebSocketServer`."""
+        against the system's authorities. On the server's side None: see :class:`wsecho.WebSocketServer`.
+
+        :raises TypeError: when set to something else
+        """
         return self._ssl_configuration
 
     @ssl_configuration.setter
     def ssl_configuration(self, configuration: Any) -> None:
+        if configuration is not None and not IOpenSSLClientConnectionCreator.providedBy(configuration):
+            raise TypeError("ssl_configuration must be an IOpenSSLClientConnectionCreator or None")
         self._ssl_configuration = configuration
 
 

@@ -5,35 +5,54 @@ object (``await socket.open(...)``, ``async for message in socket``, ``async wit
 wire through a connection and is told by it as an ``IObserver``; it knows no frames and no transport. Nothing
 a peer does raises into a slot's caller.
 
-Messages go to the slots of ``text_message_received`` and ``binary_message_received``; where nobody is
-connected to the signal of its kind, a message waits for ``async for``, and when ``read_buffer_size`` bytes
-wait, reading pauses: the peer is held back by TCP, nothing is lost and nothing grows.
+Messages go to the slots of the message signals. While nobody is connected to any of these, nor to the frame
+signals, messages wait for ``async for``; when ``read_buffer_size`` bytes wait, reading pauses: the peer is
+held back by TCP, nothing is lost and nothing grows. A program that goes by signals gets the kinds it listens
+to, and the others are dropped, as in Qt.
+
+A slot may do anything, ``open`` included: whatever is told of a connection is told after the socket's own
+state is right, and nothing more is told of a connection that another one has replaced.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from wsecho.dialing import dial, socket_error
+from wsecho.dialing import Attempt, dial, socket_error
 from wsecho.policy.authenticators import Authenticator
 from wsecho.policy.close_codes import cut_reason, may_be_sent
 from wsecho.policy.end_reasons import EndReason
 from wsecho.policy.enumerations import CloseCode, SocketError, SocketState
 from wsecho.policy.settings import Settings
+from wsecho.policy.text import escape_peer_text
 from wsecho.socket_members import HandshakeOptions, SocketMembers
+from wsecho.tls.unverified import unverified_creator
+from wsecho.waiting import told_by_signal
 from wsecho.wire.client import ClientPhase, ClientRequest, ConnectFailed, HttpProxy, connect
 from wsecho.wire.observed import IObserver, ObservedClientProtocol
+from wsecho.wire.request import is_token
 
 __all__ = ["WebSocket"]
 
+_log = Logger("wsecho")
 _SECONDS_BETWEEN_LOOKS = 0.01
 _MAX_PING = 125
+
+_ERRORS_OF_ENDS = {
+    EndReason.PEER_GONE: (
+        SocketError.REMOTE_HOST_CLOSED,
+        "the peer ended the connection without a Close frame",
+    ),
+    EndReason.PING_TIMEOUT: (SocketError.SOCKET_TIMEOUT, "the peer did not answer a ping in time"),
+}
 
 
 @implementer(IObserver)
@@ -44,7 +63,7 @@ class WebSocket(SocketMembers):
     :param version: only ``Version.LATEST``, 13, is spoken
     :param reactor: Twisted's; the global one when None
     :param settings: limits and timers; wsecho's defaults when None
-    :raises ValueError: for another version, or an origin with control characters
+    :raises ValueError: for another version, or an origin that is not printable ASCII
     """
 
     @classmethod
@@ -56,36 +75,48 @@ class WebSocket(SocketMembers):
         socket._is_server_side = True
         socket._origin = request.origin
         socket._request_url = f"{scheme}://{request.headers['host']}{connection.http_request_uri}"
+        socket._resource_name = connection.http_request_uri
         socket._options = HandshakeOptions(request.protocols)
         socket._request = request
         socket._connection = connection
+        socket._link = connection.link
         socket._state = SocketState.CONNECTED
+        socket._inbox.start()
         return socket
 
     # -- opening ---------------------------------------------------------------------------------------------
 
     def open(self, url: str | ClientRequest, options: HandshakeOptions | None = None) -> Deferred[WebSocket]:
-        """Connect to a server. An open connection is aborted first.
+        """Connect to a server. A connection that is there already is aborted first and, as in Qt, no signal
+        tells of its end.
 
-        :param url: ``ws://`` or ``wss://``; or a whole request with headers of its own
-        :param options: subprotocols to offer
+        :param url: ``ws://`` or ``wss://``, with user and password for a server that asks; or a whole request
+            with headers of its own
+        :param options: subprotocols to offer, before those of the request
         :returns: fires with this object when open, fails with ``ConnectFailed``. ``error_occurred`` is
-            emitted first; when it has slots and nothing was added to the Deferred by then, the failure counts
-            as handled
+            emitted first; when that has slots, and nobody has asked the Deferred within a turn of the
+            reactor, the failure counts as handled
+        :raises TypeError: for what is no URL, request or options
         :raises ValueError: for a URL, header or origin that cannot be sent
+        :raises RuntimeError: on the server's side of a connection
         """
+        if self._is_server_side:
+            raise RuntimeError("the server's side of a connection cannot be opened again")
         request = self._make_request(url, HandshakeOptions() if options is None else options)
-        self.abort()
+        self._drop_silently()
         self._request = request
-        self._request_url = request.url
-        self._options = HandshakeOptions(request.subprotocols)
+        self._request_url, self._resource_name = request.url, request.resource
+        self._options = HandshakeOptions(request.offered)
         self._close_code, self._close_reason = int(CloseCode.NORMAL), ""
         self._error, self._error_string = SocketError.UNKNOWN_SOCKET_ERROR, ""
         self._end = None
+        self._link = None
+        self._inbox.start()
         opened: Deferred[WebSocket] = Deferred(lambda _: self.abort())
-        attempt = Deferred.fromCoroutine(self._dial(request))
-        self._attempt = attempt
-        attempt.addCallbacks(
+        attempt = self._attempt = Attempt()
+        self._openings += 1
+        dialing = attempt.run(dial(partial(self._try, attempt), request, self._proxy, self))
+        dialing.addCallbacks(
             self._attempt_succeeded,
             self._attempt_failed,
             callbackArgs=(opened,),
@@ -94,110 +125,122 @@ class WebSocket(SocketMembers):
         return opened
 
     def _make_request(self, url: str | ClientRequest, options: HandshakeOptions) -> ClientRequest:
-        if isinstance(url, ClientRequest):
-            offered = options.subprotocols or url.subprotocols
-            return ClientRequest(
-                url=url.url, headers=url.headers, origin=url.origin or self._origin, subprotocols=offered
-            )
-        if not isinstance(url, str):
+        if not isinstance(url, str | ClientRequest):
             raise TypeError(f"url must be a str or a ClientRequest, not {type(url).__name__}")
-        return ClientRequest(url=url, origin=self._origin, subprotocols=options.subprotocols)
+        if not isinstance(options, HandshakeOptions):
+            raise TypeError(f"options must be HandshakeOptions, not {type(options).__name__}")
+        given = ClientRequest(url=url) if isinstance(url, str) else url
+        try:
+            Authenticator(user=given.user, password=given.password)
+        except ValueError as error:
+            raise ValueError(f"url: {error}") from None
+        for name in options.subprotocols:
+            if not is_token(name):
+                _log.warn('subprotocol "{name}" is no token: not offered', name=escape_peer_text(name))
+        wanted = filter(is_token, (*options.subprotocols, *given.subprotocols))
+        return replace(given, origin=given.origin or self._origin, subprotocols=tuple(dict.fromkeys(wanted)))
 
-    async def _dial(self, request: ClientRequest) -> None:
-        self._connection = await dial(self._try, request, self._proxy, self)
+    def _drop_silently(self) -> None:
+        attempt, self._attempt = self._attempt, None
+        connection, self._connection = self._connection, None
+        self._forget()
+        if connection is not None:
+            connection.dropConnection(abort=True)
+            self._end_bell.ring()
+        if attempt is not None:
+            attempt.cancel()
 
-    def _try(self, request: ClientRequest, proxy: HttpProxy | None) -> Deferred[Any]:
+    def _try(self, attempt: Attempt, request: ClientRequest, proxy: HttpProxy | None) -> Deferred[Any]:
+        tls = self._ssl_configuration
+        if self._ignores_ssl_errors and request.is_secure:
+            tls = unverified_creator(request.host)
         return connect(
             self._reactor,
             request,
             service=self,
             settings=self._own_settings(),
-            tls=self._ssl_configuration,
+            tls=tls,
             proxy=proxy,
             mask=self._mask_generator,
-            on_phase=self._phase_reached,
+            on_phase=partial(self._phase_reached, attempt),
             protocol=ObservedClientProtocol,
         )
 
-    def ask_user(self, authenticator: Authenticator) -> None:
+    def ask_user(self, authenticator: Authenticator) -> Deferred[bool]:
         """The server answered 401."""
-        self.authentication_required.emit(authenticator)
+        return self.authentication_required.ask(authenticator)
 
-    def ask_proxy_user(self, proxy: HttpProxy, authenticator: Authenticator) -> None:
+    def ask_proxy_user(self, proxy: HttpProxy, authenticator: Authenticator) -> Deferred[bool]:
         """The proxy answered 407."""
-        self.proxy_authentication_required.emit(proxy, authenticator)
+        return self.proxy_authentication_required.ask(proxy, authenticator)
 
     def _own_settings(self) -> Settings:
         return replace(self._settings, max_frame_size=self._max_frame, max_message_size=self._max_message)
 
-    def _phase_reached(self, phase: ClientPhase) -> None:
-        lookup = phase is ClientPhase.HOST_LOOKUP
-        self._set_state(SocketState.HOST_LOOKUP if lookup else SocketState.CONNECTING)
+    def _phase_reached(self, attempt: Attempt, phase: ClientPhase) -> None:
+        if self._attempt is attempt:
+            lookup = phase is ClientPhase.HOST_LOOKUP
+            self._set_state(SocketState.HOST_LOOKUP if lookup else SocketState.CONNECTING)
 
-    def _attempt_succeeded(self, _: None, opened: Deferred[WebSocket]) -> None:
+    def _attempt_succeeded(self, _: object, opened: Deferred[WebSocket]) -> None:
         self._attempt = None
         opened.callback(self)
 
-    def _attempt_failed(self, failure: Failure, attempt: Deferred[None], opened: Deferred[WebSocket]) -> None:
-        # A later open() or abort() took the place of this attempt: its state is not ours to change.
-        if self._attempt is attempt:
+    def _attempt_failed(self, failure: Failure, attempt: Attempt, opened: Deferred[WebSocket]) -> None:
+        # Given up by open() or abort(), it was told already.
+        is_told = self._attempt is not attempt
+        if not is_told:
             self._attempt = None
             if isinstance(failure.value, ConnectFailed):
-                self._fail(socket_error(failure.value.error), failure.value.text)
+                self._tell_end(socket_error(failure.value.error), failure.value.text)
             else:
-                self._fail(SocketError.OPERATION, "the attempt was given up")
-            self._set_state(SocketState.UNCONNECTED)
-            self._tell_end()
+                _log.failure("connecting failed", failure)
+                self._tell_end(SocketError.OPERATION, "internal error")
         opened.errback(failure)
-        if self.error_occurred and not opened.callbacks:
-            opened.addErrback(lambda _: self)
-
-    def _fail(self, error: SocketError, text: str) -> None:
-        self._error, self._error_string = error, text
-        self.error_occurred.emit(error)
+        if is_told or self.error_occurred:
+            told_by_signal(self._reactor, opened, self)
 
     # -- what the connection tells (IObserver) ---------------------------------------------------------------
 
     def opened(self, connection: Any) -> None:
         """The opening handshake is complete."""
         self._connection = connection
+        self._link = connection.link
         connection.maxFramePayloadSize = self._max_frame
         connection.maxMessagePayloadSize = self._max_message
-        self._sent_bytes = self._reported_bytes = 0
-        self._inbox.start()
+        self._apply_holds()
         self._set_state(SocketState.CONNECTED)
-        self.connected.emit()
+        if self._state is SocketState.CONNECTED:
+            self.connected.emit()
 
     def frame_arrived(self, connection: Any, payload: bytes, is_binary: bool, is_last: bool) -> None:
         """A data frame arrived."""
         if is_binary:
             self.binary_frame_received.emit(payload, is_last)
         elif self.text_frame_received:
-            whole = self._partial_text + payload
-            text = whole.decode("utf-8", "ignore") if is_last else _decode_whole_characters(whole)
-            self._partial_text = b"" if is_last else whole[len(text.encode("utf-8")) :]
-            self.text_frame_received.emit(text, is_last)
+            self.text_frame_received.emit(self._frame_decoder.decode(payload, is_last), is_last)
 
     def message_arrived(self, connection: Any, payload: bytes, is_binary: bool) -> None:
         """A message arrived."""
-        if self._early is not None:
-            self._early.append((payload, is_binary))
-        elif is_binary:
-            self._deliver_binary(payload)
+        message = payload if is_binary else payload.decode("utf-8")
+        if self._keeps_messages or not self._goes_by_signals():
+            self._inbox.put(message, len(payload))
         else:
-            self._deliver_text(payload.decode("utf-8"), len(payload))
+            self._deliver(message)
 
-    def _deliver_text(self, text: str, size: int) -> None:
-        if self.text_message_received:
-            self.text_message_received.emit(text)
-        else:
-            self._inbox.put(text, size)
+    def _goes_by_signals(self) -> bool:
+        return bool(
+            self.text_message_received
+            or self.binary_message_received
+            or self.text_frame_received
+            or self.binary_frame_received
+        )
 
-    def _deliver_binary(self, payload: bytes) -> None:
-        if self.binary_message_received:
-            self.binary_message_received.emit(payload)
+    def _deliver(self, message: str | bytes) -> None:
+        if isinstance(message, str):
+            self.text_message_received.emit(message)
         else:
-            self._inbox.put(payload, len(payload))
+            self.binary_message_received.emit(message)
 
     def pong_arrived(self, connection: Any, payload: bytes) -> None:
         """A pong arrived."""
@@ -207,13 +250,17 @@ class WebSocket(SocketMembers):
 
     def closed(self, connection: Any) -> None:
         """The closing handshake began, or the transport ended."""
+        if connection is not self._connection:
+            return
+        self._deliver_kept()
         end = connection.end
         self._end = end
-        self._close_code = int(CloseCode.ABNORMAL_DISCONNECTION)
-        if end is not None and end.code is not None:
+        if end.code is not None:
             self._close_code = end.code
-        elif end is not None and end.reason is EndReason.PEER_CLOSE:
+        elif end.reason is EndReason.PEER_CLOSE:
             self._close_code = int(CloseCode.MISSING_STATUS_CODE)
+        else:
+            self._close_code = int(CloseCode.ABNORMAL_DISCONNECTION)
         reason = connection.remoteCloseReason
         if reason is None and connection.localCloseReason:
             reason = connection.localCloseReason.decode("utf-8")
@@ -226,24 +273,46 @@ class WebSocket(SocketMembers):
         if connection is not self._connection:
             return
         self._connection = None
+        self._forget()
+        error = None if self._end is None else _ERRORS_OF_ENDS.get(self._end.reason)
+        if error is None:
+            self._tell_end()
+        else:
+            self._tell_end(*error)
+
+    def _forget(self) -> None:
+        """Nothing of one connection may leak into the next."""
         if self._look is not None:
             self._look.cancel()
             self._look = None
         self._is_held_by_program = False
-        self._partial_text = b""
-        self.read_channel_finished.emit()
-        if self._end is not None and self._end.reason is EndReason.PEER_GONE:
-            self._fail(SocketError.REMOTE_HOST_CLOSED, "the peer ended the connection without a Close frame")
-        self._set_state(SocketState.UNCONNECTED)
-        self._tell_end()
+        self._frame_decoder.reset()
+        self._ping_at = None
+        self._sent_bytes = self._reported_bytes = 0
 
-    def _tell_end(self) -> None:
-        if not self._early:
-            self._inbox.finish()
-        self.disconnected.emit()
-        waiters, self._end_waiters = self._end_waiters, []
-        for waiter in waiters:
-            waiter.callback(None)
+    def _tell_end(self, error: SocketError | None = None, text: str = "") -> None:
+        was_connected = self._link is not None
+        self._state = SocketState.UNCONNECTED
+        self._inbox.finish()
+        steps: list[Callable[[], None]] = []
+        if error is not None:
+            self._error, self._error_string = error, text
+            steps.append(partial(self.error_occurred.emit, error))
+        steps.append(partial(self.state_changed.emit, self._state))
+        if was_connected:
+            steps.append(self.read_channel_finished.emit)
+        steps.append(self.disconnected.emit)
+        opening = self._openings
+        for step in steps:
+            step()
+            if self._openings != opening:
+                break
+        else:
+            self._link = None
+        left, self._left = self._left, None
+        if left is not None:
+            left()
+        self._end_bell.ring()
 
     def _set_state(self, state: SocketState) -> None:
         if state is not self._state:
@@ -318,31 +387,38 @@ class WebSocket(SocketMembers):
         """Begin the closing handshake. Unlike Qt, which ends TCP at once, the peer's answer is waited for, up
         to the close timeout. Nothing happens when not connected; an attempt to connect is given up.
 
-        :param code: a code that may be sent (RFC 6455 section 7.4)
+        :param code: a code that may be sent (RFC 6455 section 7.4); 1010 only by a client
         :param reason: cut to 123 bytes of UTF-8 without splitting a character
         :raises ValueError: for a code that must not be on the wire
         """
-        if isinstance(code, bool) or not isinstance(code, int) or not may_be_sent(int(code)):
-            raise ValueError(f"code {code!r} must not be sent; see RFC 6455 section 7.4")
+        if isinstance(code, bool) or not isinstance(code, int):
+            raise TypeError(f"code must be an int, not {type(code).__name__}")
         if not isinstance(reason, str):
             raise TypeError(f"reason must be a str, not {type(reason).__name__}")
+        is_for_clients = code == CloseCode.MISSING_EXTENSION and not self._is_server_side
+        if not may_be_sent(code) and not is_for_clients:
+            raise ValueError(f"code {int(code)} must not be sent; see RFC 6455 section 7.4")
         if self._state is SocketState.CONNECTED:
             self._connection.sendClose(int(code), cut_reason(reason).decode("utf-8"))
-        elif self._attempt is not None:
+        elif self._connection is None:
             self.abort()
 
     def abort(self) -> None:
-        """Drop the connection at once; what waits to be written is lost."""
-        if self._attempt is not None:
-            self._attempt.cancel()
+        """Drop the connection at once, or give up the attempt to connect; what waits to be written is
+        lost."""
+        attempt, self._attempt = self._attempt, None
         if self._connection is not None:
             self._connection.dropConnection(abort=True)
+        elif attempt is not None:
+            self._tell_end()
+        if attempt is not None:
+            attempt.cancel()
 
     # -- reading ---------------------------------------------------------------------------------------------
 
     def pause_reading(self) -> None:
-        """Read nothing from the peer until :meth:`resume_reading`: TCP holds it back. Its leaving is not seen
-        meanwhile."""
+        """Read nothing from the peer until :meth:`resume_reading`, or the end of the connection: TCP holds it
+        back. Its leaving is not seen meanwhile. Called before :meth:`open`, it holds from the first byte."""
         self._is_held_by_program = True
         self._apply_holds()
 
@@ -352,34 +428,46 @@ class WebSocket(SocketMembers):
         self._apply_holds()
 
     def _apply_holds(self) -> None:
-        if self._connection is not None:
-            if self._is_held_by_program or self._inbox.is_full or self._early is not None:
+        # A connection that is closing must be read: the peer's Close has to be seen.
+        if self._connection is not None and self._state is not SocketState.CLOSING:
+            if self._is_held_by_program or self._inbox.is_full:
                 self._connection.pause_reading()
             else:
                 self._connection.resume_reading()
 
-    def wait_to_be_taken(self) -> None:
-        """Keep messages, and read nothing, until :meth:`taken`: a pending connection has no slots yet."""
-        self._early = []
-        self._apply_holds()
+    def wait_to_be_taken(self, left: Callable[[], object]) -> None:
+        """Keep messages: a pending connection has no slots yet.
+
+        :param left: called when the connection ends before it is taken
+        """
+        self._keeps_messages = True
+        self._left = left
 
     def taken(self) -> None:
         """Somebody has this socket: what came early is delivered in the next turn, when slots are
         connected."""
-        if self._early is not None:
-            self._reactor.callLater(0, self._deliver_early)
+        self._left = None
+        if len(self._inbox):
+            self._reactor.callLater(0, self._deliver_kept)
+        else:
+            self._keeps_messages = False
 
-    def _deliver_early(self) -> None:
-        early, self._early = self._early, None
-        for payload, is_binary in early or ():
-            self.message_arrived(self._connection, payload, is_binary)
-        self._apply_holds()
-        if self._connection is None:
-            self._inbox.finish()
+    def _deliver_kept(self) -> None:
+        if self._keeps_messages and self._left is None:
+            self._keeps_messages = False
+            while self._goes_by_signals() and (message := self._inbox.take()) is not None:
+                self._deliver(message)
 
     def __aiter__(self) -> AsyncIterator[str | bytes]:
-        """The messages, text as ``str`` and binary as ``bytes``, until the connection ends."""
-        return self._inbox.messages()
+        """The messages, text as ``str`` and binary as ``bytes``, until the connection ends. ``await
+        anext(socket)`` gives one."""
+        return self
+
+    async def __anext__(self) -> str | bytes:
+        message = await self._inbox.next()
+        if message is None:
+            raise StopAsyncIteration
+        return message
 
     async def __aenter__(self) -> WebSocket:
         return self
@@ -391,18 +479,35 @@ class WebSocket(SocketMembers):
 
     def when_disconnected(self) -> Deferred[None]:
         """Fires when the connection has ended; at once when there is none."""
-        if self._state is SocketState.UNCONNECTED:
+        if self._connection is None and self._attempt is None:
             return succeed(None)
-        waiter: Deferred[None] = Deferred()
-        self._end_waiters.append(waiter)
-        return waiter
+        return self._end_bell.wait()
 
+    # -- TLS -------------------------------------------------------------------------------------------------
 
-def _decode_whole_characters(data: bytes) -> str:
-    """``data``, valid UTF-8 but for a character cut at its end, without that."""
-    for cut in range(min(3, len(data)) + 1):
-        try:
-            return data[: len(data) - cut].decode("utf-8")
-        except UnicodeDecodeError:
-            continue
-    return ""
+    def ignore_ssl_errors(self, errors: Iterable[Any] | None = None) -> None:
+        """Accept any certificate from the next :meth:`open` on, in place of ``ssl_configuration``. The
+        connection is then encrypted, but with whom is not known.
+
+        :param errors: not supported yet
+        :raises NotImplementedError: with ``errors``: single errors are told by ``ssl_errors``, which is not
+            emitted yet
+        """
+        if errors is not None:
+            raise NotImplementedError("ignore_ssl_errors takes no list yet: ssl_errors is not emitted")
+        self._ignores_ssl_errors = True
+
+    def continue_interrupted_handshake(self) -> None:
+        """Go on with a TLS handshake that ``handshake_interrupted_on_error`` told of.
+
+        :raises RuntimeError: when no handshake is interrupted, which is always so yet
+        """
+        raise RuntimeError("no handshake is interrupted")
+
+    def resume(self) -> None:
+        """Go on with a connection that ``pause_mode`` has stopped; see :meth:`resume_reading` for flow
+        control.
+
+        :raises RuntimeError: when it is not stopped, which is always so yet: see ``pause_mode``
+        """
+        raise RuntimeError("nothing is paused by pause_mode; resume_reading ends pause_reading")

@@ -303,7 +303,7 @@ class AskTests(SynchronousTestCase):
         answer = self.lamp.switched.ask(True)
         answer.cancel()
         self.assertEqual(cancelled, [True])
-        self.assertIs(self.successResultOf(answer), False)
+        self.failureResultOf(answer, CancelledError)
 
     def test_taken_off_meanwhile(self) -> None:
         """A slot that another slot takes off is not asked any more."""

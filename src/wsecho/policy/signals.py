@@ -23,7 +23,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any, Generic, ParamSpec, cast, overload
 
-from twisted.internet.defer import CancelledError, Deferred, gatherResults
+from twisted.internet.defer import CancelledError, Deferred, FirstError, gatherResults
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -154,7 +154,7 @@ class BoundSignal(Generic[P]):
         """Call every slot, at once, and wait for those that are coroutine functions or return a Deferred.
 
         :returns: fires with whether none of them failed: the answer of a slot that broke is none to go by.
-            To cancel it cancels the slots that are waited for
+            To cancel it cancels the slots that are waited for; it then fails with ``CancelledError``
         """
         none_failed = True
         waiting: list[Deferred[bool]] = []
@@ -170,12 +170,19 @@ class BoundSignal(Generic[P]):
                     result = Deferred.fromCoroutine(result)
                 if isinstance(result, Deferred):
                     waiting.append(result.addCallbacks(lambda _: True, self._answer_failed))
-        return gatherResults(waiting).addCallback(lambda answers: none_failed and all(answers))
+        answers = gatherResults(waiting, consumeErrors=True)
+        return answers.addCallbacks(lambda given: none_failed and all(given), _first_failure)
 
-    def _answer_failed(self, failure: Failure) -> bool:
-        if not isinstance(failure.value, CancelledError):
-            self._log_failure(failure)
+    def _answer_failed(self, failure: Failure) -> bool | Failure:
+        if isinstance(failure.value, CancelledError):
+            return failure
+        self._log_failure(failure)
         return False
 
     def _log_failure(self, failure: Failure | None = None) -> None:
         _log.failure("a slot of {signal} failed", failure=failure, signal=self._name)
+
+
+def _first_failure(failure: Failure) -> Failure:
+    first = failure.value
+    return first.subFailure if isinstance(first, FirstError) else failure

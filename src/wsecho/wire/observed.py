@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from wsecho.wire.client import ClientProtocol
+from wsecho.policy.lifecycle import Phase
+from wsecho.wire.client_protocol import ClientProtocol
 from wsecho.wire.interfaces import IService
 from wsecho.wire.protocol import ServerProtocol
 
@@ -16,7 +17,11 @@ __all__ = ["IObserver", "ObservedClientProtocol", "ObservedServerProtocol"]
 
 
 class IObserver(IService):
-    """A service that is told of everything. Exceptions are handled as those of :class:`IService`."""
+    """A service that is told of everything. An exception ends the connection, as with :class:`IService`.
+
+    ``ended`` is called also for a connection whose opening handshake was not accepted, then without any other
+    call before.
+    """
 
     def frame_arrived(connection: Any, payload: bytes, is_binary: bool, is_last: bool) -> None:
         """One data frame of a message; ``payload`` is decompressed, and may split a character of a text
@@ -29,7 +34,7 @@ class IObserver(IService):
         """The transport has ended; the last call for ``connection``."""
 
 
-_Protocol: Any = object
+_Protocol: Any = object  # the class that stands behind this one in the order of bases: of either side
 
 
 class _Observed(_Protocol):  # type: ignore[misc]
@@ -38,7 +43,8 @@ class _Observed(_Protocol):  # type: ignore[misc]
 
     def onMessageFrame(self, payload: list[bytes]) -> None:
         super().onMessageFrame(payload)
-        if not self.failedByMe and self.service is not None:
+        # Once Close was sent, frames are discarded, as messages are.
+        if self.phase is Phase.OPEN:
             try:
                 self.service.frame_arrived(
                     self, b"".join(payload), self.message_is_binary, self.current_frame.fin
@@ -47,12 +53,13 @@ class _Observed(_Protocol):  # type: ignore[misc]
                 self._program_failed("frame_arrived")
 
     def onAutoPong(self, *args: Any) -> None:
+        # Autobahn calls onPong for it as well, next.
         self._is_keepalive = True
 
     def onPong(self, payload: bytes) -> None:
         if self._is_keepalive:
             self._is_keepalive = False
-        elif self.service is not None:
+        elif self.phase is Phase.OPEN:
             self.service.pong_arrived(self, payload)
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
