@@ -17,6 +17,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface.verify import verifyObject
 
+from wsecho.app import listeners
 from wsecho.app.listeners import (
     DescriptionListener,
     IListener,
@@ -30,7 +31,7 @@ from wsecho.app.listeners import (
 from .logs import logged_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Awaitable, Callable
 
 
 class DescriptionTests(SynchronousTestCase):
@@ -287,7 +288,7 @@ class SocketTests(TestCase):
         self.addCleanup(maybeDeferred, port.stopListening)
         return port
 
-    async def refused(self, listen: Callable[[], Coroutine[Any, Any, Any]]) -> str:
+    async def refused(self, listen: Callable[[], Awaitable[Any]]) -> str:
         """Assert that listening fails and return the line."""
         try:
             await listen()
@@ -387,6 +388,50 @@ class SocketTests(TestCase):
         for description in ("systemd:domain=INET:index=0", "haproxy:systemd:domain=INET:name=ws"):
             error = self.assertRaises(ListenError, self.listener, description)
             self.assertEqual(str(error), "systemd handed over no such socket (LISTEN_FDS, LISTEN_FDNAMES)")
+
+    def handed_over(self, path: str, outcome: Exception) -> DescriptionListener:
+        """A listener for a socket of systemd's at `path`, on which listening fails."""
+        handed = socket.socket(socket.AF_UNIX)
+        self.addCleanup(handed.close)
+        handed.bind(path)
+
+        class Endpoint:
+            fileno = handed.fileno()
+
+            def listen(self, factory: Any) -> None:
+                raise outcome
+
+        self.patch(listeners, "serverFromString", lambda reactor, description: Endpoint())
+        return self.listener("systemd:domain=UNIX:index=0")
+
+    async def test_systemd_and_another_user(self) -> None:
+        """A socket of systemd's whose file belongs to another user, which Twisted cannot handle, is told with
+        what helps."""
+        listener = self.handed_over(self.socket_file(), PermissionError(errno.EPERM, "no"))
+        line = await self.refused(lambda: listener.listen(Factory()))
+        self.assertEqual(
+            line,
+            "cannot listen: the socket file belongs to another user; give it to that of the service "
+            "(SocketUser=)",
+        )
+
+    async def test_systemd_and_another_error(self) -> None:
+        """Any other error with a socket of systemd's is told as it is, and the file stays."""
+        path = self.socket_file()
+        listener = self.handed_over(path, OSError(errno.EBADF, "Bad file descriptor"))
+        line = await self.refused(lambda: listener.listen(Factory()))
+        self.assertEqual(line, "cannot listen: Bad file descriptor")
+        self.assertTrue(os.path.lexists(path))
+
+    def test_systemd_with_a_descriptor_that_is_closed(self) -> None:
+        """A descriptor that systemd announced and that is not there is one line."""
+
+        class Endpoint:
+            fileno = -1
+
+        self.patch(listeners, "serverFromString", lambda reactor, description: Endpoint())
+        error = self.assertRaises(ListenError, self.listener, "systemd:domain=UNIX:index=0")
+        self.assertEqual(str(error), "Bad file descriptor")
 
     def test_what_cannot_be_parsed(self) -> None:
         """A description that Twisted refuses is one line."""

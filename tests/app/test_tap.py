@@ -318,6 +318,43 @@ class SystemdTests(TwistdTestCase):
         await echoes(self, peer)
         self.no_tracebacks(child)
 
+    async def test_unix(self) -> None:
+        """A unix socket keeps its mode, and its place when the server ends: systemd listens on it still."""
+        path = os.path.relpath(self.mktemp())
+        handed = socket.socket(socket.AF_UNIX)
+        self.addCleanup(handed.close)
+        handed.bind(path)
+        os.chmod(path, 0o600)
+        handed.listen()
+        description = "--listen=systemd:domain=UNIX:name=ws"
+        child = start(
+            self,
+            [
+                sys.executable,
+                "-c",
+                AS_SYSTEMD,
+                *twistd(),
+                "-n",
+                "--pidfile=",
+                "wsecho",
+                CLOSING_SOON,
+                description,
+            ],
+            variables={"LISTEN_FDS": "1", "LISTEN_FDNAMES": "ws"},
+            descriptors={3: handed.fileno()},
+            directory=".",
+        )
+        await child.listening
+        self.assertEqual(stat.S_IMODE(os.stat(path).st_mode), 0o600)
+        peer = await open_websocket(self, f"ws+unix:{path}")
+        await echoes(self, peer)
+        child.kill("TERM")
+        await peer.lost
+        await child.ended
+        self.assertEqual(child.status, 0)
+        self.no_tracebacks(child)
+        await connect(self, f"ws+unix:{path}")
+
     async def test_missing(self) -> None:
         """Without systemd, its sockets are one line and status 1."""
         self.assertEqual(

@@ -19,29 +19,30 @@ import os
 import re
 import socket
 import stat
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
-from twisted.internet.defer import Deferred, inlineCallbacks, maybeDeferred
+from twisted.internet.defer import Deferred, inlineCallbacks, maybeDeferred, succeed
 from twisted.internet.endpoints import (
     TCP4ServerEndpoint,
     TCP6ServerEndpoint,
+    quoteStringArgument,
     serverFromString,
     wrapServerTLS,
 )
 from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
 from zope.interface import Attribute, Interface, implementer
 
 from wsecho.policy.text import escape_peer_text
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
     from twisted.internet.interfaces import (
         IAddress,
-        IListeningPort,
         IOpenSSLServerConnectionCreator,
         IProtocolFactory,
         IStreamServerEndpoint,
@@ -158,10 +159,13 @@ class DescriptionListener:
         self.is_secure = creator is not None
         positional, named = _words(description)
         self._socket_path = ""
+        self._systemds_path = ""
         if positional[0] == "unix":
             self._socket_path = (positional[1:] or [named.get("address", "")])[0]
         try:
             endpoint: IStreamServerEndpoint = serverFromString(reactor, description)  # type: ignore[no-untyped-call]
+            if positional[0].lower() == "systemd":
+                self._systemds_path = _socket_path_of_systemd(positional, named)
         except (IndexError, KeyError):
             raise ListenError("systemd handed over no such socket (LISTEN_FDS, LISTEN_FDNAMES)") from None
         except Exception as error:
@@ -173,13 +177,61 @@ class DescriptionListener:
         """See `IListener`."""
         if self._socket_path:
             _clear_socket(self._socket_path)
+        mode = stat.S_IMODE(os.stat(self._systemds_path).st_mode) if self._systemds_path else 0
         try:
             port = yield maybeDeferred(self._endpoint.listen, factory)
+        except PermissionError as error:
+            if not self._systemds_path:
+                raise ListenError(f"cannot listen: {_reason(error)}") from None
+            raise ListenError(
+                "cannot listen: the socket file belongs to another user; give it to that of the service "
+                "(SocketUser=)"
+            ) from None
         except Exception as error:
             if self._socket_path:
                 _drop_own_lock(self._socket_path)
             raise ListenError(f"cannot listen: {_reason(error)}") from None
+        if self._systemds_path:
+            # Twisted has made it 666, whatever SocketMode= says.
+            os.chmod(self._systemds_path, mode)
+            return [_SystemdsPort(port)]
         return [port]
+
+
+def _socket_path_of_systemd(positional: list[str], named: dict[str, str]) -> str:
+    """Return the path of the socket that a systemd: description means; empty when it has none."""
+    quote_part = cast("Callable[[str], str]", quoteStringArgument)
+    parts = [*map(quote_part, positional)]
+    parts += [f"{quote_part(name)}={quote_part(value)}" for name, value in named.items()]
+    endpoint = serverFromString(None, ":".join(parts))  # type: ignore[no-untyped-call]
+    with socket.socket(fileno=os.dup(endpoint.fileno)) as handed:
+        path = handed.getsockname() if handed.family == socket.AF_UNIX else ""
+    return path if isinstance(path, str) else ""
+
+
+@implementer(IListeningPort)
+class _SystemdsPort:
+    """A unix socket of systemd's.
+
+    Twisted removes the file of every unix socket that it stops to listen on; this one is still listened on by
+    systemd, which would start us again for a client that could not find it any more.
+    """
+
+    def __init__(self, port: Any) -> None:
+        self._port = port
+
+    def startListening(self) -> None:
+        """Twisted has done so."""
+
+    def stopListening(self) -> Deferred[None]:
+        """Accept no more. Those who connect from now on wait for the next process that systemd starts."""
+        self._port.stopReading()
+        return succeed(None)
+
+    def getHost(self) -> IAddress:
+        """The address of the socket."""
+        address: IAddress = self._port.getHost()
+        return address
 
 
 @implementer(IListener)
