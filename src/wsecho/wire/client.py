@@ -162,6 +162,9 @@ class _Attempt:
     def opened(self, connection: ClientProtocol) -> None:
         if self._ends():
             self.result.callback(connection)
+        else:
+            # Given up by the service, while it was told of the opening.
+            connection.dropConnection(abort=True)
 
     def failed(self, failed: ConnectFailed) -> None:
         if self._ends():
@@ -193,5 +196,6 @@ class _Attempt:
         self._given_up = failed
         if self._connection is not None:
             self._connection.reject(failed, why)
-        elif self._connecting is not None:
+        else:
+            assert self._connecting is not None
             self._connecting.cancel()
