@@ -35,11 +35,11 @@ def unverified_creator(host: str) -> IOpenSSLClientConnectionCreator:
 
     :param host: name or address, sent as the server name when it is a name (RFC 6066 section 3)
     """
-    options = CertificateOptions(
-        verify=False, raiseMinimumTo=TLSVersion.TLSv1_2, acceptableProtocols=[b"http/1.1"]
-    )
+    context = CertificateOptions(verify=False, raiseMinimumTo=TLSVersion.TLSv1_2).getContext()
+    # A server that also speaks HTTP/2 must not choose it: RFC 8441 is another protocol.
+    context.set_alpn_protos([b"http/1.1"])
     try:
         ipaddress.ip_address(host)
     except ValueError:
-        return _UnverifiedCreator(options.getContext(), host.encode("ascii"))
-    return _UnverifiedCreator(options.getContext(), None)
+        return _UnverifiedCreator(context, host.encode("ascii"))
+    return _UnverifiedCreator(context, None)
