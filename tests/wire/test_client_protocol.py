@@ -586,6 +586,14 @@ class EndTests(ClientTestCase):
         self.assertEqual(server.protocol.end, End(EndReason.PEER_CLOSE, 1001))
         self.assertEqual(server.protocol.told[-1], ("close", True, 1001, "restart"))
 
+    def test_behind_close(self) -> None:
+        """What stands behind Close in its segment is not read, another Close as little as a message."""
+        for rest in (closing_frame(4001), unmasked(TEXT, b"late"), unmasked(3)):
+            server = self.server().open()
+            server.send(closing_frame(4000) + rest)
+            self.assertEqual(server.frames, [closing(4000)])
+            self.assertEqual(server.protocol.end, End(EndReason.PEER_CLOSE, 4000))
+
     def test_empty_close(self) -> None:
         """A Close without code is answered by one without code."""
         server = self.server().open()
