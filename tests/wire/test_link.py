@@ -389,8 +389,9 @@ class OnlyOwnerTests(SynchronousTestCase):
     PACING = frozenset({"pauseProducing", "resumeProducing", "stopProducing", "startReading", "stopReading"})
     SHARED = frozenset({"write", "writeSequence", "registerProducer", "unregisterProducer", "setTcpNoDelay"})
 
-    #: A tunnel has a transport before there is a connection.
-    MODULES = ("link.py", "tunnel.py")
+    #: A tunnel has a transport before there is a connection; the reader of PROXY headers is a transport's
+    #: wrapper, and so itself the transport of a link.
+    MODULES = ("link.py", "tunnel.py", "proxy_header.py")
 
     #: A port listens, and pauses to accept; a transport that no connection has got yet is refused.
     OTHERS = frozenset({"port.pauseProducing", "port.resumeProducing", "transport.abortConnection"})

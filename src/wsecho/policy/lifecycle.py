@@ -56,11 +56,13 @@ TRANSITIONS: Mapping[tuple[Phase, Event], Phase] = MappingProxyType(
     {
         (Phase.CONNECTING, Event.HEAD_ACCEPTED): Phase.DECIDING,
         (Phase.CONNECTING, Event.ANSWERED): Phase.FLUSHING,
+        (Phase.CONNECTING, Event.FAILED): Phase.FLUSHING,
         (Phase.CONNECTING, Event.PEER_FINISHED): Phase.FLUSHING,
         (Phase.CONNECTING, Event.ABORTED): Phase.GONE,
         (Phase.CONNECTING, Event.TRANSPORT_ENDED): Phase.GONE,
         (Phase.DECIDING, Event.OPENED): Phase.OPEN,
         (Phase.DECIDING, Event.ANSWERED): Phase.FLUSHING,
+        (Phase.DECIDING, Event.FAILED): Phase.FLUSHING,
         (Phase.DECIDING, Event.PEER_FINISHED): Phase.FLUSHING,
         (Phase.DECIDING, Event.ABORTED): Phase.GONE,
         (Phase.DECIDING, Event.TRANSPORT_ENDED): Phase.GONE,

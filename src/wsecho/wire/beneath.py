@@ -66,6 +66,7 @@ BENEATH: Mapping[tuple[type, str], tuple[tuple[str, ...], str]] = {
     (WebSocketServerProtocol, "dropConnection"): (("self", "abort"), "overridden: the link ends connections"),
     (WebSocketServerProtocol, "onCloseFrame"): (("self", "code", "reasonRaw"), "overridden: illegal Close frames get their answer"),
     (WebSocketServerProtocol, "onOpenHandshakeTimeout"): (("self",), "overridden: 408"),
+    (WebSocketServerProtocol, "_sendAutoPing"): (("self",), "overridden: what had arrived by then"),
     (WebSocketServerProtocol, "onAutoPingTimeout"): (("self",), "overridden: 1001"),
     (WebSocketServerProtocol, "onMessageFrameBegin"): (("self", "length"), "overridden: compressed messages are limited by what they become"),
     (WebSocketServerProtocol, "onFrameData"): (("self", "payload"), "overridden: likewise"),

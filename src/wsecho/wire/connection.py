@@ -13,6 +13,7 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
+from autobahn.exception import Disconnected
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import connectionDone
@@ -35,6 +36,7 @@ _Autobahn: Any = (
 __all__ = ["Connection", "next_id"]
 
 _log = Logger("wsecho")
+_HAS_ENDED = object()
 _ids = itertools.count(1)
 
 
@@ -69,7 +71,8 @@ class Connection(_Autobahn):  # type: ignore[misc]
     end: End | None = None
     phase: Phase = Phase.CONNECTING
     closed_cleanly: bool = True
-    """False when the close timer cut the end short."""
+    """Whether our last word, a Close frame or an HTTP answer, was said and then the peer ended its side.
+    False when the peer left before that, reset the connection, or had to be cut off."""
 
     own_close: EndReason = EndReason.SERVER_CLOSE
     """The reason of an end that the program on this side began with a Close frame."""
@@ -77,6 +80,7 @@ class Connection(_Autobahn):  # type: ignore[misc]
     _opened_at: float | None = None
     _octets_received = 0
     _octets_at_ping = 0
+    _frame_before_pong: Any = None
     _described_path = "-"
     _described_origin = "-"
 
@@ -104,7 +108,7 @@ class Connection(_Autobahn):  # type: ignore[misc]
     def connectionMade(self) -> None:
         # Autobahn's own would collect process id, thread id and certificate of each connection.
         self.id = self.factory.next_id()
-        self.peer = _peer_text(self.link)
+        self._name_peer()
         self.link.set_no_delay(self.factory.tcpNoDelay)
         self._started_at = self.factory.reactor.seconds()
         self._connectionMade()
@@ -124,6 +128,8 @@ class Connection(_Autobahn):  # type: ignore[misc]
     def readConnectionLost(self) -> None:
         """The peer ended its half of the stream. Nothing more can come, so what is queued is flushed and the
         connection ends; closing at once would lose the echo of a client that sends and then shuts down."""
+        if self.phase is not Phase.FLUSHING:
+            self.closed_cleanly = False
         self._ends(EndReason.HANDSHAKE_ABANDONED if self._opened_at is None else EndReason.PEER_GONE)
         self._advance(Event.PEER_FINISHED)
         self._cancel_decision()
@@ -141,9 +147,14 @@ class Connection(_Autobahn):  # type: ignore[misc]
                 self._ends(EndReason.HANDSHAKE_ABANDONED)
             else:
                 self._ends(EndReason.PEER_GONE)
+        # Over TLS a peer that ends without close_notify, as many do after ours, looks like a reset.
+        was_reset = not (self.link.is_secure or isinstance(reason.value, ConnectionDone))
+        if self.phase is not Phase.FLUSHING or was_reset:
+            self.closed_cleanly = False
+        # First: the program hears of the end in what follows, and may call the link.
+        self.link.ended()
         self._advance(Event.TRANSPORT_ENDED)
         self._cancel_decision()
-        self.link.ended()
         if self.wasNotCleanReason is None and not self.wasClean:
             # Autobahn would take the text of the transport's failure, in which OpenSSL may quote the peer.
             self.wasNotCleanReason = self.end.reason.value if self.end is not None else None
@@ -178,11 +189,16 @@ class Connection(_Autobahn):  # type: ignore[misc]
         :param code: any code that may be sent (RFC 6455 section 7.4); None sends an empty Close
         :param reason: text; cut to 123 bytes without splitting a character
         :raises ValueError: for a code that must not be on the wire, or a reason without code
+        :raises TypeError: for a reason that is no text
+        :raises Disconnected: when the connection is not open yet. Once it is closing, nothing happens
         """
-        if code is None and reason is not None:
-            raise ValueError("a close reason needs a close code")
-        if code is not None and not self._may_send(code):
+        if reason is not None and not isinstance(reason, str):
+            raise TypeError(f"close reason {reason!r} is not a str")
+        is_number = isinstance(code, int) and not isinstance(code, bool)
+        if code is not None and not (is_number and self._may_send(code)):
             raise ValueError(f"close code {code!r} must not be sent; see RFC 6455 section 7.4")
+        if self.phase in (Phase.CONNECTING, Phase.DECIDING):
+            raise Disconnected("the connection is not open yet: it cannot be closed, only dropped")
         self.close_with(self.own_close, code, reason)
 
     def _may_send(self, code: int) -> bool:
@@ -191,28 +207,45 @@ class Connection(_Autobahn):  # type: ignore[misc]
     def close_with(self, why: EndReason, code: int | None, reason: str | None = None) -> None:
         """Begin the closing handshake for a reason of the table; does nothing unless the connection is
         open."""
-        if self.phase is Phase.OPEN:
-            self._ends(why, code=code)
-            self.sendCloseFrame(code, None if reason is None else cut_reason(reason))
+        self._begin_closing(why, code, None if reason is None else cut_reason(reason))
 
     def sendCloseFrame(
         self, code: int | None = None, reasonUtf8: bytes | None = None, isReply: bool = False
     ) -> None:
-        """Send Close, once. Unlike Autobahn's, its timer is the link's: from here to the end of TCP."""
-        if self.phase is not Phase.OPEN:
-            return
-        payload = b"" if code is None else code.to_bytes(2, "big") + (reasonUtf8 or b"")
-        self.sendFrame(opcode=8, payload=payload)
-        self.localCloseCode, self.localCloseReason = code, reasonUtf8
-        self.closedByMe = not isReply
-        self.state = self.STATE_CLOSING
-        if self.end is None:
-            self._ends(self.own_close, code=code)
-        if not isReply:
+        """Autobahn's way to begin the closing handshake; does nothing unless the connection is open.
+
+        :param isReply: has no effect: :meth:`onCloseFrame` answers a peer's Close
+        :raises ValueError: for a frame that must not be on the wire
+        """
+        self._begin_closing(self.own_close, code, reasonUtf8)
+
+    def _begin_closing(self, why: EndReason, code: int | None, reason: bytes | None) -> None:
+        if self.phase is Phase.OPEN:
+            self._send_close(why, code, reason)
             self._advance(Event.CLOSE_SENT)
             # Whoever held reading wants no message any more, but the peer's Close must be seen.
             self.link.release(Hold.PROGRAM)
+            # Autobahn's own timer ends with the peer's Close. This one goes on, to the end of TCP.
             self.link.start_close_timer(self.factory.settings.close_timeout)
+
+    def _send_close(self, why: EndReason, code: int | None, reason: bytes | None) -> None:
+        """Write the Close frame of an open connection.
+
+        :raises ValueError: for one that must not be on the wire
+        """
+        if code is None:
+            payload = b""
+        elif may_be_received(code):
+            payload = code.to_bytes(2, "big") + (reason or b"")
+        else:
+            raise ValueError(f"close code {code!r} must not be sent; see RFC 6455 section 7.4")
+        if len(payload) > 125 or (reason and not payload):
+            raise ValueError("a close reason needs a close code, and is 123 bytes at most")
+        self._ends(why, code=code)
+        self.sendFrame(opcode=8, payload=payload)
+        self.localCloseCode, self.localCloseReason = code, reason
+        self.closedByMe = self.end is None or self.end.reason is not EndReason.PEER_CLOSE
+        self.state = self.STATE_CLOSING
 
     def onCloseFrame(self, code: int | None, reasonRaw: bytes | None) -> bool:
         # Autobahn's own queues 1002 for an illegal code, takes that for its own Close in the same call, and
@@ -228,7 +261,7 @@ class Connection(_Autobahn):  # type: ignore[misc]
         self._ends(EndReason.PEER_CLOSE, code=code)
         if self.phase is Phase.OPEN:
             echoed = self.echoCloseCodeReason
-            self.sendCloseFrame(code if echoed else 1000, reasonRaw if echoed else None, isReply=True)
+            self._send_close(EndReason.PEER_CLOSE, code if echoed else 1000, reasonRaw if echoed else None)
         self._advance(Event.CLOSE_RECEIVED)
         self._end_after_close()
         return True
@@ -259,43 +292,57 @@ class Connection(_Autobahn):  # type: ignore[misc]
         """Fail the connection for a reason of the table."""
         if self.phase not in (Phase.OPEN, Phase.CLOSING):
             return
+        if self.phase is Phase.OPEN:
+            self._send_close(why, code, cut_reason(reason))
         self.failedByMe = True
         self.wasClean = False
         self.wasNotCleanReason = reason
-        self._ends(why, code=code)
-        if self.phase is Phase.OPEN:
-            self.sendCloseFrame(code, cut_reason(reason), isReply=True)
-            self.closedByMe = True
         self._advance(Event.FAILED)
         self._end_after_close()
 
     def onAutoPingTimeout(self) -> None:
         self.autoPingTimeoutCall = None
-        if self.phase is not Phase.OPEN:
-            return
-        if self.current_frame is not None and self._octets_received != self._octets_at_ping:
-            # A pong cannot overtake the frame that is on its way before it: a large message over a slow line
-            # is no silence.
-            self._octets_at_ping = self._octets_received
+        if self._pong_may_be_behind_a_frame():
             self.autoPingTimeoutCall = self.factory.timer.call_later(
                 self.autoPingTimeout, self.onAutoPingTimeout
             )
-            return
-        self.fail_with(EndReason.PING_TIMEOUT, 1001, "no pong within ping-timeout")
+        else:
+            self.fail_with(EndReason.PING_TIMEOUT, 1001, "no pong within ping-timeout")
 
-    def sendPing(self, payload: bytes | None = None) -> None:
+    def _sendAutoPing(self) -> None:
         self._octets_at_ping = self._octets_received
-        super().sendPing(payload)
+        self._frame_before_pong = None
+        super()._sendAutoPing()
+
+    def _pong_may_be_behind_a_frame(self) -> bool:
+        """Whether a pong that has not come may still come: it cannot overtake the frame on its way before it,
+        and a large message over a slow line is no silence.
+
+        That holds for one frame, and for the timeout after it. A peer that sends frame after frame but never
+        answers is not alive in both directions.
+        """
+        if self._octets_received == self._octets_at_ping:
+            return False
+        self._octets_at_ping = self._octets_received
+        before = self._frame_before_pong
+        if before is None:
+            self._frame_before_pong = self.current_frame
+            return self.current_frame is not None
+        if before is self.current_frame:
+            return True
+        self._frame_before_pong = _HAS_ENDED
+        return before is not _HAS_ENDED
 
     def dropConnection(self, abort: bool = False) -> None:
         """End the transport: in order (flush, half close, close timer), or at once with ``abort``."""
         if abort:
             self._abort(EndReason.ABORTED)
             return
-        if self.phase is Phase.OPEN or self.phase is Phase.CLOSING:
-            # Called by a program, without a closing handshake.
+        if self.phase not in (Phase.FLUSHING, Phase.GONE):
+            # Called by a program, without a handshake's end.
             self._ends(EndReason.ABORTED)
             self._advance(Event.FAILED)
+            self._cancel_decision()
         self._mark_dropped()
         self.link.finish(self.factory.settings.close_timeout)
 
@@ -329,6 +376,11 @@ class Connection(_Autobahn):  # type: ignore[misc]
         except Exception:
             _log.failure("{id} closed failed", id=self.id)
 
+    def _name_peer(self) -> None:
+        """Take over the peer's address from the transport. A transport behind a proxy has the client's only
+        when its first bytes have arrived."""
+        self.peer = _peer_text(self.link)
+
     def _ends(self, reason: EndReason, *, code: int | None = None, status: int | None = None) -> None:
         # The first cause decides.
         if self.end is None:
@@ -351,6 +403,8 @@ class Connection(_Autobahn):  # type: ignore[misc]
         self.message_data, self.frame_data, self.control_frame_data = [], [], []
 
     def _stop_pings(self) -> None:
+        # A pong that comes later would start the next one's timer.
+        self.autoPingPending = None
         for name in ("autoPingPendingCall", "autoPingTimeoutCall"):
             call = getattr(self, name)
             if call is not None:
@@ -408,7 +462,6 @@ class Connection(_Autobahn):  # type: ignore[misc]
 
 
 def _peer_text(link: Link) -> str:
-    """The peer as the log shows it: ``127.0.0.1:40000``, ``[::1]:40000``, ``unix``."""
     address = link.getPeer()
     host = getattr(address, "host", None)
     if host is None:

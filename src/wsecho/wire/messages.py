@@ -168,8 +168,10 @@ class Messages(Connection):
 
     def pause_reading(self) -> None:
         """Read nothing from this peer until :meth:`resume_reading`: it is held back by TCP. Its leaving is
-        not seen meanwhile, except by an unanswered ping."""
-        self.link.hold(Hold.PROGRAM)
+        not seen meanwhile, except by an unanswered ping. Has no effect once Close was sent, since the peer's
+        must be seen."""
+        if self.phase is not Phase.CLOSING:
+            self.link.hold(Hold.PROGRAM)
 
     def resume_reading(self) -> None:
         """Read from this peer again."""

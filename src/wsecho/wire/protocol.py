@@ -83,6 +83,7 @@ class ServerProtocol(Messages, AutobahnServerProtocol):  # type: ignore[misc]
             if complete is None:
                 return
             head_bytes, rest = complete
+            self._name_peer()
             settings = self.factory.settings
             head = parse_head(head_bytes, max_line=settings.max_head_line, max_lines=settings.max_head_lines)
             self._described_path = escape_peer_text(head.path)
