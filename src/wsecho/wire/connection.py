@@ -24,6 +24,7 @@ from zope.interface import implementer
 from wsecho.policy.close_codes import cut_reason, may_be_received, may_be_sent
 from wsecho.policy.end_reasons import End, EndReason, reason_for_code
 from wsecho.policy.lifecycle import Event, Phase, follow
+from wsecho.policy.proxies import PeerAddress
 from wsecho.policy.text import escape_peer_text
 from wsecho.wire.beneath import SilentLogger
 from wsecho.wire.interfaces import IService
@@ -52,11 +53,15 @@ class Connection(_Autobahn):  # type: ignore[misc]
     To be mixed in before Autobahn's protocol class of that side.
 
     :ivar id: number of the connection in its process, as in the log
-    :ivar peer: the peer's address as text, ``127.0.0.1:40000``, ``[::1]:40000`` or ``unix``
+    :ivar peer_address: where the connection comes from; behind trusted proxies the client, from the request
+        on
+    :ivar peer: the same as text, ``127.0.0.1:40000``, ``[::1]:40000``, ``192.0.2.1`` or ``unix``
     :ivar end: how the connection ended or is about to; None while it lives
     """
 
     factory: Any
+    peer: str
+    peer_address: PeerAddress
     wasNotCleanReason: str | None
     openHandshakeTimeoutCall: Any
     message_data: Any
@@ -151,6 +156,8 @@ class Connection(_Autobahn):  # type: ignore[misc]
         was_reset = not (self.link.is_secure or isinstance(reason.value, ConnectionDone))
         if self.phase is not Phase.FLUSHING or was_reset:
             self.closed_cleanly = False
+        if not self._octets_received:
+            self._name_peer()
         # First: the program hears of the end in what follows, and may call the link.
         self.link.ended()
         self._advance(Event.TRANSPORT_ENDED)
@@ -379,7 +386,12 @@ class Connection(_Autobahn):  # type: ignore[misc]
     def _name_peer(self) -> None:
         """Take over the peer's address from the transport. A transport behind a proxy has the client's only
         when its first bytes have arrived."""
-        self.peer = _peer_text(self.link)
+        address = self.link.getPeer()
+        self._is_from(PeerAddress.of(getattr(address, "host", None), getattr(address, "port", None)))
+
+    def _is_from(self, address: PeerAddress) -> None:
+        self.peer_address = address
+        self.peer = str(address)
 
     def _ends(self, reason: EndReason, *, code: int | None = None, status: int | None = None) -> None:
         # The first cause decides.
@@ -459,14 +471,6 @@ class Connection(_Autobahn):  # type: ignore[misc]
             size=len(payload),
             payload=escape_peer_text(payload),
         )
-
-
-def _peer_text(link: Link) -> str:
-    address = link.getPeer()
-    host = getattr(address, "host", None)
-    if host is None:
-        return "unix"
-    return f"[{host}]:{address.port}" if ":" in host else f"{host}:{address.port}"  # type: ignore[attr-defined]
 
 
 def _is_tls_failure(reason: Failure) -> bool:

@@ -19,6 +19,7 @@ from twisted.logger import Logger
 from wsecho.policy.hosts import AllowedHosts
 from wsecho.policy.http import HttpAnswer
 from wsecho.policy.origins import AllowedOrigins, OriginPolicy, admitting_option
+from wsecho.policy.proxies import TrustedProxies
 from wsecho.policy.settings import Settings
 from wsecho.policy.text import escape_peer_text
 from wsecho.wire.beneath import AutobahnFactory, ReactorTimer
@@ -42,6 +43,8 @@ class ServerFactory(AutobahnFactory):  # type: ignore[misc]
     :param settings: limits and timers; wsecho's defaults when None
     :param origins: who may connect; same origin only when None
     :param hosts: accepted Host headers; any when None
+    :param proxies: whose ``Forwarded`` and ``X-Forwarded-For`` headers are believed; nobody's when None. For
+        the PROXY protocol see :class:`wsecho.wire.proxy_header.ProxyHeaderEndpoint`
     :param subprotocols: supported subprotocols; the client's first that is among them is spoken (as in Qt's
         ``QWebSocketServer::setSupportedSubprotocols``), none is fine
     :param server_name: value of the ``Server`` header; empty sends none
@@ -64,6 +67,7 @@ class ServerFactory(AutobahnFactory):  # type: ignore[misc]
         settings: Settings | None = None,
         origins: OriginPolicy | None = None,
         hosts: AllowedHosts | None = None,
+        proxies: TrustedProxies | None = None,
         subprotocols: Sequence[str] = (),
         server_name: str = "",
         is_secure: bool = False,
@@ -80,6 +84,7 @@ class ServerFactory(AutobahnFactory):  # type: ignore[misc]
         )
         self.origins: OriginPolicy = AllowedOrigins() if origins is None else origins
         self.hosts = AllowedHosts() if hosts is None else hosts
+        self.proxies = TrustedProxies() if proxies is None else proxies
         self.debug = debug
         self.route: Callable[[str], IService | None] = self._any_path if route is None else route
         self.page: Callable[[str], HttpAnswer | None] = _no_page if page is None else page

@@ -20,6 +20,7 @@ from wsecho.policy.end_reasons import EndReason, reason_for_status
 from wsecho.policy.http import HttpAnswer, render
 from wsecho.policy.lifecycle import Event, Phase
 from wsecho.policy.origins import OriginRequest
+from wsecho.policy.proxies import ForwardingConflict
 from wsecho.policy.text import escape_peer_text
 from wsecho.wire.admission import HeadBuffer, HeadRefused, RequestHead, Upgrade, check_upgrade, parse_head
 from wsecho.wire.beneath import AutobahnServerProtocol
@@ -78,19 +79,28 @@ class ServerProtocol(Messages, AutobahnServerProtocol):  # type: ignore[misc]
     # -- the opening handshake -------------------------------------------------------------------------------
 
     def _feed_head(self, data: bytes) -> None:
+        if not len(self._head):
+            self._name_peer()
         try:
             complete = self._head.feed(data)
             if complete is None:
                 return
             head_bytes, rest = complete
-            self._name_peer()
             settings = self.factory.settings
             head = parse_head(head_bytes, max_line=settings.max_head_line, max_lines=settings.max_head_lines)
             self._described_path = escape_peer_text(head.path)
             self._described_origin = escape_peer_text(head.headers.get("origin", "")) or "-"
+            self._name_client(head)
             self._admit(head, rest)
         except HeadRefused as refusal:
             self._refuse(refusal.status, refusal.detail, headers=refusal.headers)
+
+    def _name_client(self, head: RequestHead) -> None:
+        """Take over whom trusted proxies name in their headers."""
+        try:
+            self._is_from(self.factory.proxies.client(self.peer_address, head.headers))
+        except ForwardingConflict:
+            raise HeadRefused(400, "the forwarding headers name different clients") from None
 
     def _admit(self, head: RequestHead, rest: bytes) -> None:
         factory = self.factory
