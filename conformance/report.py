@@ -78,16 +78,22 @@ def markdown_page(
     results: Mapping[str, Sequence[Verdict]],
     versions: Mapping[str, str],
     date: dt.date,
+    *,
+    title: str = "Results",
+    options: str = "",
 ) -> str:
     """Return the page of results for the documentation.
 
+    :param title: the page's heading.
+    :param options: what chose this run, beside ``--write-docs``.
     :param results: the verdicts of a full run, by transport (``ws``, ``wss``).
     :param versions: what was judged and by what, in the order to show.
     :param date: the day of the run.
     """
     lines = [
-        "<!-- Written by `tox -e conformance -- --write-docs`; changes made here by hand are lost. -->",
-        "# Results",
+        f"<!-- Written by `tox -e conformance -- {options}--write-docs`; "
+        "changes made here by hand are lost. -->",
+        f"# {title}",
         "",
         f"Run on {date.isoformat()}, every case of the suite on each transport.",
         "",

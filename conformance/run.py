@@ -13,12 +13,13 @@ import platform
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
 from conformance.cases import ALL_CASES, SAMPLE, select
+from conformance.client import judged_command, judged_environment, run_judged, started_fuzzing_server
 from conformance.report import failure_lines, has_passed, markdown_page, summary_line
 from conformance.server import (
     TRANSPORTS,
@@ -29,13 +30,14 @@ from conformance.server import (
     started_command,
     started_wsecho,
 )
-from conformance.suite import Suite, SuiteError, find_suite, run_client
+from conformance.suite import Suite, SuiteError, find_suite, last_case, run_client
 from conformance.verdict import Outcome, ReportError, Verdict, explain, judge, read_index
 
 __all__ = ["main"]
 
 ROOT = Path(__file__).parents[1]
 RESULTS_PAGE = ROOT / "docs" / "conformance" / "results.md"
+CLIENT_PAGE = ROOT / "docs" / "conformance" / "client-results.md"
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -43,7 +45,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     tox = os.environ.get("TOX_ENV_DIR")
     parser = argparse.ArgumentParser(
         prog="python -m conformance.run",
-        description="Judge a WebSocket server by the Autobahn test suite, on ws and on wss.",
+        description="Judge a WebSocket server, or a client, by the Autobahn test suite, on ws and on wss.",
     )
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
@@ -55,7 +57,16 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--transport", choices=TRANSPORTS, action="append", help="this transport only (ws and wss)"
     )
-    parser.add_argument(
+    judged = parser.add_mutually_exclusive_group()
+    judged.add_argument(
+        "--client",
+        metavar="COMMAND",
+        nargs="?",
+        const="",
+        help="judge wsecho's client instead of its server; or another client, which goes through the cases "
+        "of the fuzzing server at {url}, as {agent}, and ends",
+    )
+    judged.add_argument(
         "--server",
         metavar="COMMAND",
         help="judge this server instead of 'twistd -n wsecho', started once for each transport: {scheme} is "
@@ -75,19 +86,20 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         "--timeout",
         metavar="SECONDS",
         type=float,
-        help="time for one transport, after which the client is taken for hanging (3600; 600 with --sample)",
+        help="time for one transport, after which its client is taken for hanging (3600; 600 with --sample)",
     )
     parser.add_argument(
         "--write-docs",
         action="store_true",
-        help="write docs/conformance/results.md; needs a full run of wsecho",
+        help="write the page of results in docs/conformance; needs a full run of wsecho",
     )
     options = parser.parse_args(arguments)
     options.transports = tuple(name for name in TRANSPORTS if name in (options.transport or TRANSPORTS))
     options.cache = options.cache.absolute()
     options.output = (options.output or options.cache / "conformance-reports").absolute()
     options.timeout = options.timeout or (600.0 if options.sample else 3600.0)
-    if options.write_docs and (options.cases or options.sample or options.server or options.transport):
+    other = options.server or options.client
+    if options.write_docs and (options.cases or options.sample or other or options.transport):
         parser.error(
             "--write-docs needs every case of wsecho on both transports: give it without other choices"
         )
@@ -95,6 +107,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         options.cases = select(options.cases) if options.cases else SAMPLE if options.sample else ALL_CASES
         if options.server:
             fill_template(options.server, dict.fromkeys(("scheme", "port", "cert", "key"), "0"))
+        if options.client:
+            fill_template(options.client, dict.fromkeys(("url", "agent"), "0"))
     except ValueError as error:
         parser.error(str(error))
     return options
@@ -108,7 +122,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             suite = find_suite(options.cache, os.environ)
             print(f"judging with {suite.description}", flush=True)
             run = Run(options, suite, Path(folder))
-            if options.server:
+            if options.client is not None:
+                run.judge_client(options.client)
+            elif options.server:
                 run.judge_command(options.server)
             else:
                 run.judge_wsecho()
@@ -116,9 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"conformance: {error}", file=sys.stderr)
             return 2
     if options.write_docs:
-        page = markdown_page(run.results, versions(suite), dt.datetime.now(dt.UTC).date())
-        RESULTS_PAGE.write_text(page, encoding="utf-8")
-        print(f"written: {RESULTS_PAGE}")
+        write_page(run, versions(suite))
     for fault in run.faults:
         print(f"FAULT: {fault}")
     print(summary_line(run.results, run.faults))
@@ -156,28 +170,71 @@ class Run:
                 self._judge_url(transport, url)
                 self._close_the_case(server)
 
+    def judge_client(self, template: str) -> None:
+        """Judge wsecho's client or, unless *template* is empty, another, once for each transport."""
+        for transport in self.options.transports:
+            directory = self.options.output / f"client-{transport}"
+            try:
+                with started_fuzzing_server(self.suite, directory, transport, self._cases) as (server, url):
+                    self._run_judged(template, transport, url, directory)
+                    if server.died:
+                        raise SuiteError(f"the fuzzing server ended; {last_case(server.log)}")
+            except SuiteError as error:
+                self.faults.append(f"{transport}: {error}")
+                self.results[transport] = ()
+                continue
+            self._judge_report(transport, directory, f"client-{transport}")
+
+    def _run_judged(self, template: str, transport: str, url: str, directory: Path) -> None:
+        """Run the client against the fuzzing server at *url*, and look at its end and its log."""
+        agent = f"client-{transport}"
+        values = {"url": url, "agent": agent}
+        command = fill_template(template, values) if template else judged_command(url, agent)
+        log = directory / "client.log"
+        print(f"{url}: {len(self.options.cases)} cases, logs and reports in {directory}", flush=True)
+        environ = judged_environment(os.environ, directory)
+        status = run_judged(command, self.folder, log, environ, timeout=self.options.timeout)
+        if status != 0:
+            self.faults.append(f"{transport}: the client ended with status {status}; {last_case(log)}")
+        lines = log_faults(log.read_text(errors="replace"))
+        self.faults += [f"in the client's log: {line}" for line in lines]
+
+    @property
+    def _cases(self) -> Sequence[str]:
+        """What the suite is told: all by its own count, so that a case this judge does not know comes to
+        light."""
+        cases: Sequence[str] = self.options.cases
+        return ["*"] if cases == ALL_CASES else cases
+
     def _judge_url(self, transport: str, url: str) -> None:
-        """Run the client against *url* and judge what it reports."""
+        """Run the suite's client against *url* and judge what it reports."""
         directory = self.options.output / transport
-        asked = self.options.cases
         agent = f"server-{transport}"
-        print(f"{url}: {len(asked)} cases, log and reports in {directory}", flush=True)
+        print(f"{url}: {len(self.options.cases)} cases, log and reports in {directory}", flush=True)
         try:
             run_client(
                 self.suite,
                 directory,
                 agent=agent,
                 url=url,
-                # All by the suite's own count, so that a case this judge does not know comes to light.
-                cases=["*"] if asked == ALL_CASES else asked,
+                cases=self._cases,
                 timeout=self.options.timeout,
             )
-            entries = read_index((directory / "reports" / "index.json").read_text(), agent)
-        except (SuiteError, ReportError, OSError) as error:
+        except SuiteError as error:
             self.faults.append(f"{transport}: {error}")
             self.results[transport] = ()
             return
-        verdicts = judge(asked, entries)
+        self._judge_report(transport, directory, agent)
+
+    def _judge_report(self, transport: str, directory: Path, agent: str) -> None:
+        """Judge what the suite reports about *agent*."""
+        try:
+            entries = read_index((directory / "reports" / "index.json").read_text(), agent)
+        except (ReportError, OSError) as error:
+            self.faults.append(f"{transport}: {error}")
+            self.results[transport] = ()
+            return
+        verdicts = judge(self.options.cases, entries)
         self.results[transport] = verdicts
         failed = [verdict.case for verdict in verdicts if verdict.outcome is Outcome.FAILED]
         explanations = {case: _explanation(directory / "reports", entries.get(case)) for case in failed}
@@ -190,6 +247,18 @@ class Run:
             self.faults.append(f"the server ended by itself with status {server.status}")
         if not has_passed(self.results, self.faults):
             print(f"the end of the server's log, {server.log}:\n{server.tail()}", flush=True)
+
+
+def write_page(run: Run, versions: Mapping[str, str]) -> None:
+    """Write the page of results for the documentation, the server's or the client's."""
+    today = dt.datetime.now(dt.UTC).date()
+    if run.options.client is None:
+        path, page = RESULTS_PAGE, markdown_page(run.results, versions, today)
+    else:
+        path = CLIENT_PAGE
+        page = markdown_page(run.results, versions, today, title="Results of the client", options="--client ")
+    path.write_text(page, encoding="utf-8")
+    print(f"written: {path}")
 
 
 def _explanation(reports: Path, entry: object) -> list[str]:

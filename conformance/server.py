@@ -25,6 +25,7 @@ __all__ = [
     "Server",
     "ServerError",
     "fill_template",
+    "free_port",
     "log_faults",
     "make_certificate",
     "started_command",
@@ -53,9 +54,12 @@ class ServerError(Exception):
 class Server:
     """One running server process."""
 
-    def __init__(self, command: Sequence[str], folder: Path, log: Path) -> None:
+    def __init__(
+        self, command: Sequence[str], folder: Path, log: Path, environ: Mapping[str, str] | None = None
+    ) -> None:
         """Start *command* in *folder*, with everything it says going into *log*.
 
+        :param environ: its environment; None for that of the judge.
         :raises ServerError: there is no such command.
         """
         self.log = log
@@ -66,6 +70,7 @@ class Server:
                 self._process = subprocess.Popen(
                     command,
                     cwd=folder,
+                    env=None if environ is None else dict(environ),
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=subprocess.STDOUT,
@@ -238,7 +243,7 @@ def started_command(template: str, transport: str, folder: Path, log: Path) -> I
     :raises ServerError: it did not start.
     """
     certificate, key = make_certificate(folder)
-    port = _free_port()
+    port = free_port()
     values = {"scheme": transport, "port": port, "cert": certificate, "key": key}
     with _ended(Server(fill_template(template, values), folder, log)) as server:
         server.wait_for_port(port)
@@ -253,7 +258,8 @@ def _ended(server: Server) -> Iterator[Server]:
         server.end()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that nobody listens on."""
     # Somebody else may take it before the server does; the server then ends at once and the run says so.
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port: int = probe.getsockname()[1]

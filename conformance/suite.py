@@ -1,4 +1,4 @@
-"""Finds the Autobahn fuzzing client, installs it where it is missing, and runs it.
+"""Finds the Autobahn test suite, installs it where it is missing, and runs its fuzzing client.
 
 The suite exists for Python 2.7 only, and as a Docker image. The order: a working `python2.7`, on PATH or
 under pyenv, gets an environment of its own in the cache folder; without one, Docker runs the image; without
@@ -29,6 +29,8 @@ __all__ = [
     "SuiteError",
     "find_python",
     "find_suite",
+    "last_case",
+    "python2_environment",
     "python_candidates",
     "run_client",
 ]
@@ -39,8 +41,20 @@ REQUIREMENTS = Path(__file__).with_name("suite-requirements.txt")
 
 _VIRTUALENV = "virtualenv<20.22"
 
+# The suite's server would listen on every interface, and fuzz whoever finds it.
+_ON_LOOPBACK = """
+from autobahntestsuite import fuzzing, wstest
+listen = fuzzing.listenWS
+fuzzing.listenWS = lambda factory, context=None: listen(factory, context, interface="127.0.0.1")
+wstest.run()
+"""
+
 # An interpreter without ssl or zlib (built without their headers) would fail much later and less clearly.
 _PROBE = "import sys, ssl, zlib; sys.stdout.write('%d.%d.%d' % sys.version_info[:3])"
+
+
+# Without the suite's own web server, which would be on a fixed port.
+_SERVER_OPTIONS = ("--mode", "fuzzingserver", "--webport", "0", "--spec", "spec.json")
 
 
 class SuiteError(Exception):
@@ -48,14 +62,18 @@ class SuiteError(Exception):
 
 
 class Suite(Protocol):
-    """A fuzzing client that is ready to run."""
+    """The suite, ready to run."""
 
     @property
     def description(self) -> str:
         """What runs, with versions."""
 
     def command(self, directory: Path) -> list[str]:
-        """Return the command that reads ``spec.json`` in *directory* and writes ``reports/`` there."""
+        """Return the fuzzing client's command: it reads ``spec.json`` in *directory* and writes ``reports/``
+        there."""
+
+    def server_command(self, directory: Path) -> list[str]:
+        """Return the fuzzing server's command, which does likewise."""
 
     def cleanup(self) -> None:
         """End what ending the command's processes does not end."""
@@ -80,6 +98,11 @@ class PythonSuite:
         options = ["-u", "-W", "ignore", "-m", "autobahntestsuite.wstest"]
         return [str(self.python), *options, "--mode", "fuzzingclient", "--spec", "spec.json"]
 
+    def server_command(self, directory: Path) -> list[str]:
+        """Return the fuzzing server's command; it has to be run in *directory*."""
+        options = ["-u", "-W", "ignore", "-c", _ON_LOOPBACK]
+        return [str(self.python), *options, *_SERVER_OPTIONS]
+
     def cleanup(self) -> None:
         """Do nothing: the client is the command's own process."""
 
@@ -98,10 +121,16 @@ class DockerSuite:
 
     def command(self, directory: Path) -> list[str]:
         """Return the command; the container shares the host's network and so reaches a loopback server."""
+        return self._run(directory, "--mode", "fuzzingclient", "--spec", "spec.json")
+
+    def server_command(self, directory: Path) -> list[str]:
+        """Return the fuzzing server's command. Its server listens on all interfaces of the host."""
+        return self._run(directory, *_SERVER_OPTIONS)
+
+    def _run(self, directory: Path, *arguments: str) -> list[str]:
         options = ["--rm", "--name", self.container, "--network", "host"]
         options += ["--user", f"{os.getuid()}:{os.getgid()}", "--volume", f"{directory}:/run/conformance"]
-        client = ["wstest", "--mode", "fuzzingclient", "--spec", "spec.json"]
-        return [self.docker, "run", *options, "--workdir", "/run/conformance", IMAGE, *client]
+        return [self.docker, "run", *options, "--workdir", "/run/conformance", IMAGE, "wstest", *arguments]
 
     def cleanup(self) -> None:
         """End the container: it belongs to the Docker daemon and outlives the command."""
@@ -208,6 +237,11 @@ def install(python: Path, cache: Path) -> Path:
     return interpreter
 
 
+def python2_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return *environ* without PYTHONPATH: it holds modules of Python 3, which Python 2.7 must not see."""
+    return {name: value for name, value in environ.items() if name != "PYTHONPATH"}
+
+
 def _python_with_pip() -> str:
     """Return the interpreter that runs this or, when its environment was made without pip, its base."""
     for python in (sys.executable, str(Path(sys.base_prefix, "bin", "python3"))):
@@ -226,8 +260,7 @@ def _python_with_pip() -> str:
 
 def _step(command: Sequence[str], environ: Mapping[str, str] | None = None) -> None:
     """Run one step of the installation; its output is shown only when it failed."""
-    # PYTHONPATH holds modules of Python 3 if anything; Python 2.7 must not see them.
-    own = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    own = python2_environment(os.environ)
     done = subprocess.run(
         command,
         env=own if environ is None else environ,
@@ -260,7 +293,7 @@ def run_client(
     directory.mkdir(parents=True, exist_ok=True)
     spec = {"outdir": "./reports", "servers": [{"agent": agent, "url": url}], "cases": list(cases)}
     (directory / "spec.json").write_text(json.dumps(spec, indent=1))
-    environ = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environ = python2_environment(os.environ)
     log = directory / "client.log"
     with log.open("wb") as output:
         client = subprocess.Popen(

@@ -172,13 +172,13 @@ class StartTests(ServerTestCase):
 
     def test_a_port_is_ready_when_somebody_listens(self) -> None:
         """A server that says nothing is ready when its port can be connected to."""
-        port = server._free_port()
+        port = server.free_port()
         self.start(LISTENING, [str(port)]).wait_for_port(port)
         socket.create_connection(("127.0.0.1", port)).close()
 
     def test_a_port_that_nobody_listens_on(self) -> None:
         """A server that ends without listening is not waited for."""
-        error = self.assertRaises(ServerError, self.start("").wait_for_port, server._free_port())
+        error = self.assertRaises(ServerError, self.start("").wait_for_port, server.free_port())
         self.assertIn("ended with status 0", str(error))
 
 

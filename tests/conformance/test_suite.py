@@ -45,6 +45,10 @@ class ScriptedSuite:
         """Return the command that runs the script."""
         return [sys.executable, "-u", "-c", self.script]
 
+    def server_command(self, directory: Path) -> list[str]:
+        """Return no command: the suite's server is not run here."""
+        raise NotImplementedError
+
     def cleanup(self) -> None:
         """Count the calls."""
         self.cleanups += 1
