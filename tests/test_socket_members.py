@@ -132,7 +132,8 @@ class MembersTests(MembersTestCase):
 
     def test_holds_are_the_socket_s(self) -> None:
         """What pausing means is the socket's matter."""
-        self.assertRaises(NotImplementedError, self.members()._apply_holds)
+        members = self.members()
+        self.assertRaises(NotImplementedError, members._apply_holds)
 
 
 class SettingsTests(MembersTestCase):

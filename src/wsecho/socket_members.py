@@ -160,7 +160,7 @@ class SocketMembers:
         self._pause_mode = PauseMode.PAUSE_NEVER
         self._left: Callable[[], object] | None = None
         self._keeps_messages = False
-        self._inbox = Inbox(_READ_BUFFER_SIZE, self._apply_holds)
+        self._inbox = Inbox(_READ_BUFFER_SIZE)
         self._is_held_by_program = False
         self._frame_decoder = getincrementaldecoder("utf-8")("ignore")
         self._ping_at: float | None = None
@@ -298,6 +298,7 @@ class SocketMembers:
     @read_buffer_size.setter
     def read_buffer_size(self, size: int) -> None:
         self._inbox.limit = _checked("read_buffer_size", size, 0)
+        self._apply_holds()
 
     @property
     def max_allowed_incoming_frame_size(self) -> int:

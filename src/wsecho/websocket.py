@@ -143,8 +143,8 @@ class WebSocket(SocketMembers):
     def _drop_silently(self) -> None:
         attempt, self._attempt = self._attempt, None
         connection, self._connection = self._connection, None
-        self._forget()
         if connection is not None:
+            self._forget()
             connection.dropConnection(abort=True)
             self._end_bell.ring()
         if attempt is not None:
@@ -225,6 +225,7 @@ class WebSocket(SocketMembers):
         message = payload if is_binary else payload.decode("utf-8")
         if self._keeps_messages or not self._goes_by_signals():
             self._inbox.put(message, len(payload))
+            self._apply_holds()
         else:
             self._deliver(message)
 
@@ -457,6 +458,7 @@ class WebSocket(SocketMembers):
             self._keeps_messages = False
             while self._goes_by_signals() and (message := self._inbox.take()) is not None:
                 self._deliver(message)
+            self._apply_holds()
 
     def __aiter__(self) -> AsyncIterator[str | bytes]:
         """The messages, text as ``str`` and binary as ``bytes``, until the connection ends. ``await
@@ -465,6 +467,7 @@ class WebSocket(SocketMembers):
 
     async def __anext__(self) -> str | bytes:
         message = await self._inbox.next()
+        self._apply_holds()
         if message is None:
             raise StopAsyncIteration
         return message

@@ -63,8 +63,10 @@ class _Observed(_Protocol):  # type: ignore[misc]
             self.service.pong_arrived(self, payload)
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
-        if self.service is not None:
-            self.service.ended(self)
+        # Autobahn's protocols live until the garbage collector comes; their service must not.
+        service, self.service = self.service, None
+        if service is not None:
+            service.ended(self)
 
 
 class ObservedServerProtocol(_Observed, ServerProtocol):
