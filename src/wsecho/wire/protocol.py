@@ -83,17 +83,22 @@ class ServerProtocol(Messages, AutobahnServerProtocol):  # type: ignore[misc]
             self._name_peer()
         try:
             complete = self._head.feed(data)
-            if complete is None:
-                return
-            head_bytes, rest = complete
-            settings = self.factory.settings
-            head = parse_head(head_bytes, max_line=settings.max_head_line, max_lines=settings.max_head_lines)
-            self._described_path = escape_peer_text(head.path)
-            self._described_origin = escape_peer_text(head.headers.get("origin", "")) or "-"
-            self._name_client(head)
-            self._admit(head, rest)
+            if complete is not None:
+                self._take_head(*complete)
         except HeadRefused as refusal:
             self._refuse(refusal.status, refusal.detail, headers=refusal.headers)
+        except Exception:
+            # Of a route, a page, or a check that the program brings.
+            _log.failure("{id} handshake failed", id=self.id)
+            self._refuse(500, "internal error")
+
+    def _take_head(self, head_bytes: bytes, rest: bytes) -> None:
+        settings = self.factory.settings
+        head = parse_head(head_bytes, max_line=settings.max_head_line, max_lines=settings.max_head_lines)
+        self._described_path = escape_peer_text(head.path)
+        self._described_origin = escape_peer_text(head.headers.get("origin", "")) or "-"
+        self._name_client(head)
+        self._admit(head, rest)
 
     def _name_client(self, head: RequestHead) -> None:
         """Take over whom trusted proxies name in their headers."""
@@ -133,7 +138,7 @@ class ServerProtocol(Messages, AutobahnServerProtocol):  # type: ignore[misc]
 
     def _begin_decision(self, head: RequestHead, path: str, upgrade: Upgrade, rest: bytes) -> None:
         """Hand what was checked to Autobahn, in the attributes that its own parser would have set, and ask
-        ``onConnect``."""
+        the origin policy and ``onConnect``."""
         headers = dict(head.headers)
         self.http_headers = headers
         self.http_request_uri = head.path + ("?" + head.query if head.query else "")
@@ -160,8 +165,7 @@ class ServerProtocol(Messages, AutobahnServerProtocol):  # type: ignore[misc]
         )
         self._advance(Event.HEAD_ACCEPTED)
         self._pending += rest
-        # A coroutine function may override onConnect as well.
-        decision = Deferred.fromCoroutine(_ask(self.onConnect, self.request))
+        decision = Deferred.fromCoroutine(self._decide(self.request))
         self._decision = decision
         decision.addCallbacks(self._decided, self._refused)
         decision.addErrback(self._decision_broke)
@@ -218,9 +222,9 @@ class ServerProtocol(Messages, AutobahnServerProtocol):  # type: ignore[misc]
             self._refuse(failure.value.code, "the connection is not allowed", reason=EndReason.DENIED)
 
     def _decision_broke(self, failure: Failure) -> None:
-        """``onConnect``, or a policy it asked, raised something else than ``ConnectionDeny``: our fault, and
-        a closed door."""
-        _log.failure("{id} onConnect failed", failure=failure, id=self.id)
+        """The origin policy or ``onConnect`` raised something else than ``ConnectionDeny``: our fault, and a
+        closed door."""
+        _log.failure("{id} decision failed", failure=failure, id=self.id)
         if self.phase is Phase.DECIDING:
             self._refuse(500, "internal error")
         else:
@@ -232,27 +236,32 @@ class ServerProtocol(Messages, AutobahnServerProtocol):  # type: ignore[misc]
             decision.cancel()
         self._pending = bytearray()
 
-    def onConnect(self, request: ConnectionRequest) -> Any:
-        """Decide on the connection: the origin policy first, then the subprotocol.
-
-        Override it to decide more, and return or await what ``super().onConnect(request)`` gives.
-
-        :returns: the subprotocol or None, or a Deferred of it
-        :raises ConnectionDeny: to refuse, with an HTTP status
-        """
-        headers = self.http_headers
-        asked = OriginRequest(headers.get("origin"), headers["host"], self._decoded_path, self.peer)
-        verdict = self.factory.origins(asked)
-        if isinstance(verdict, Deferred):
-            return verdict.addCallback(self._origin_decided)
-        return self._origin_decided(verdict)
-
-    def _origin_decided(self, allowed: object) -> str | None:
+    async def _decide(self, request: ConnectionRequest) -> Any:
+        # Not in onConnect: a program that overrides it, as programs on Autobahn do, and does not call it
+        # upwards would let every origin in.
+        asked = OriginRequest(
+            self.http_headers.get("origin"), self.http_headers["host"], self._decoded_path, self.peer
+        )
+        allowed: object = self.factory.origins(asked)
+        if isinstance(allowed, Deferred):
+            allowed = await allowed
         # A policy that forgets its return statement, or returns a truthy mistake, opens no door.
         if not isinstance(allowed, bool):
             raise TypeError(f"the origin policy returned {allowed!r}, not True or False")
         if not allowed:
             raise OriginDenied()
+        answer = self.onConnect(request)
+        return await answer if hasattr(answer, "__await__") else answer
+
+    def onConnect(self, request: ConnectionRequest) -> Any:
+        """Decide on the connection, whose origin is allowed; chooses the subprotocol.
+
+        Override it to decide more, as a function or a coroutine.
+
+        :returns: the subprotocol, or None; or a pair of it and a dictionary of header fields for the answer;
+            or an awaitable of either
+        :raises ConnectionDeny: to refuse, with an HTTP status
+        """
         return self.factory.choose_subprotocol(self.websocket_protocols)
 
     def failHandshake(self, reason: str, code: int = 400, responseHeaders: Any = None) -> None:
@@ -273,29 +282,33 @@ class ServerProtocol(Messages, AutobahnServerProtocol):  # type: ignore[misc]
         body."""
         if self.phase in (Phase.CONNECTING, Phase.DECIDING):
             self.wasNotCleanReason = detail
-            self.factory.handshake_refused(status, detail)
             answer = HttpAnswer(status, (*headers, *_PLAIN_TEXT), f"{detail}\n".encode("ascii"))
             self._answer(answer, head_only=head_only, reason=reason)
+            self.factory.handshake_refused(status, detail)
 
     def _answer(
         self, answer: HttpAnswer, *, head_only: bool = False, reason: EndReason | None = None
     ) -> None:
-        """Write a complete HTTP answer and end the connection."""
+        """Write a complete HTTP answer and end the connection.
+
+        :raises ValueError: when it cannot be sent; then nothing has changed
+        """
+        data = render(answer, head_only=head_only, server_name=self.factory.server or "")
         self._ends(reason or reason_for_status(answer.status), status=answer.status)
         self._advance(Event.ANSWERED)
         self._cancel_decision()
-        self.link.write(render(answer, head_only=head_only, server_name=self.factory.server or ""))
+        self.link.write(data)
         self.dropConnection(abort=False)
 
     def onOpenHandshakeTimeout(self) -> None:
         self.openHandshakeTimeoutCall = None
+        self.wasOpenHandshakeTimeout = True
         if self.phase is Phase.DECIDING:
             self._refuse(503, "the decision took too long")
-        elif self.phase is Phase.CONNECTING and len(self._head):
+        elif len(self._head):
             self._refuse(408, "the opening handshake took too long")
-        elif self.phase is Phase.CONNECTING:
+        else:
             # Not one byte of HTTP, or TLS unfinished: there is nobody to answer.
-            self.wasOpenHandshakeTimeout = True
             self._abort(EndReason.HANDSHAKE_TIMEOUT)
 
     def sendPreparedMessage(self, preparedMsg: Any) -> None:
@@ -319,8 +332,3 @@ class ServerProtocol(Messages, AutobahnServerProtocol):  # type: ignore[misc]
         self.trafficStats.outgoingOctetsAppLevel += len(frame) - header
         self.trafficStats.outgoingOctetsWebSocketLevel += len(frame) - header
         self.sendData(frame)
-
-
-async def _ask(on_connect: Any, request: ConnectionRequest) -> Any:
-    answer = on_connect(request)
-    return await answer if hasattr(answer, "__await__") else answer
