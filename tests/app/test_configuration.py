@@ -264,6 +264,13 @@ class ValueErrorTests(ConfigurationTestCase):
         self.assertTrue(line.startswith("--allow-host=good.example:: not a Host value: "), line)
         self.assertIn("accepted are a host name", line)
 
+    def test_wrong_proxies(self) -> None:
+        """A proxy that is no address or network, or never matches, is refused."""
+        for value in ("10.0.0.1/8", "proxy.example", "::ffff:10.0.0.0/104"):
+            line = self.refused(f"trust-proxy={value}")
+            self.assertTrue(line.startswith(f"--trust-proxy={value}: "), line)
+            self.assertIn("accepted", line)
+
     def test_endpoints(self) -> None:
         """A wrong endpoint description is refused for both kinds of listeners."""
         for name in ("listen", "listen-tls"):
@@ -388,6 +395,14 @@ class MeaningTests(ConfigurationTestCase):
         assert hosts is not None
         self.assertTrue(hosts.allows("a.example:80"))
         self.assertFalse(hosts.allows("b.example"))
+
+    def test_proxies(self) -> None:
+        """Given proxies are trusted, and nobody when none is given."""
+        self.assertIsNone(self.read().proxies())
+        proxies = self.read("trust-proxy=10.0.0.0/8", "trust-proxy=unix").proxies()
+        assert proxies is not None
+        self.assertTrue(proxies.trusts("10.1.2.3") and proxies.trusts(None))
+        self.assertFalse(proxies.trusts("127.0.0.1"))
 
     def test_empty_list_of_hosts(self) -> None:
         """An empty list in a file gives no value: it does not shut everybody out."""

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet import reactor
 from twisted.internet.address import HostnameAddress, IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import Factory, Protocol
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface.verify import verifyObject
 
+from tests.wire.harness import Socket, certificates
 from wsecho.app import listeners
 from wsecho.app.listeners import (
     DescriptionListener,
@@ -27,6 +29,8 @@ from wsecho.app.listeners import (
     is_local,
     url_of,
 )
+from wsecho.policy.proxies import TrustedProxies
+from wsecho.wire.proxy_header import ProxyHeaderFactory
 
 from .logs import logged_lines
 
@@ -209,6 +213,23 @@ class PortTests(SynchronousTestCase):
             self.successResultOf(self.listen(world, 9000, host))
             self.assertEqual(world.listening, [(host, 9000)])
 
+    def test_trusted_proxies(self) -> None:
+        """With trusted proxies, their PROXY headers are taken on both addresses."""
+        world = FakeReactor()
+        factories: list[Any] = []
+        listen = world.listenTCP
+
+        def noting(port: int, factory: Any, backlog: int, interface: str) -> FakePort:
+            factories.append(factory)
+            return listen(port, factory, backlog, interface)
+
+        self.patch(world, "listenTCP", noting)
+        proxies = TrustedProxies(["127.0.0.1"])
+        self.successResultOf(PortListener(world, "--port", 9000, None, proxies).listen(Factory()))
+        self.successResultOf(PortListener(world, "--port", 9000, "::1").listen(Factory()))
+        self.assertEqual([isinstance(one, ProxyHeaderFactory) for one in factories], [True, True, False])
+        self.assertTrue(factories[0].trusts(IPv4Address("TCP", "127.0.0.1", 1)))
+
     def test_any_port_is_the_same_for_both(self) -> None:
         """Port 0 gives both addresses the same port."""
         world = FakeReactor()
@@ -305,6 +326,34 @@ class SocketTests(TestCase):
         """A TCP port is listened on where the description says."""
         port = await self.listen("tcp:0:interface=127.0.0.1")
         self.assertEqual(port.getHost().host, "127.0.0.1")
+
+    async def test_trusted_proxies(self) -> None:
+        """With trusted proxies a listener takes their PROXY headers, beneath TLS as well as without."""
+        tls = certificates(self.mktemp())
+        seen: Deferred[Any] = Deferred()
+
+        class Server(Protocol):
+            def dataReceived(self, data: bytes) -> None:
+                assert self.transport is not None
+                seen.callback((data, self.transport.getPeer()))
+                self.transport.loseConnection()
+
+        for creator in (None, tls.server):
+            seen = Deferred()
+            listener = DescriptionListener(
+                reactor, "it", "tcp:0:interface=127.0.0.1", creator, TrustedProxies(["127.0.0.1"])
+            )
+            (port,) = await listener.listen(Factory.forProtocol(Server))
+            self.addCleanup(maybeDeferred, port.stopListening)
+            address: Any = port.getHost()
+            client = TCP4ClientEndpoint(reactor, "127.0.0.1", address.port)
+            socket: Any = await client.connect(Factory.forProtocol(Socket))
+            socket.transport.write(b"PROXY TCP4 203.0.113.7 192.0.2.1 4711 443\r\n")
+            if creator is not None:
+                socket.transport.startTLS(tls.client)
+            socket.transport.write(b"hello")
+            self.assertEqual(await seen, (b"hello", IPv4Address("TCP", "203.0.113.7", 4711)))
+            await socket.ended
 
     async def test_tcp_taken(self) -> None:
         """A TCP port that is taken fails with one line."""

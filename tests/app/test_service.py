@@ -380,6 +380,15 @@ class BuildTests(SynchronousTestCase):
             self.assertIs(factory.origins(request), True)
         self.assertEqual((plain.isSecure, secure.isSecure), (False, True))
 
+    def test_proxies(self) -> None:
+        """Headers of trusted proxies are believed by every factory, and PROXY headers by every listener."""
+        configuration = self.configuration(trust_proxy="10.0.0.0/8", port="1", listen="tcp:2")
+        self.assertEqual(factory_maker(configuration, Clock())(False).proxies.trusted, ("10.0.0.0/8",))
+        for listener in build_listeners(configuration, Clock()):
+            proxies: Any = listener._proxies  # type: ignore[attr-defined]
+            self.assertEqual(proxies.trusted, ("10.0.0.0/8",))
+        self.assertEqual(factory_maker(self.configuration(), Clock())(False).proxies.trusted, ())
+
     def test_services_are_shared(self) -> None:
         """Connections of all listeners meet on the same channels."""
         make = factory_maker(self.configuration(), Clock())

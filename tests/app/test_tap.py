@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import stat
 import sys
@@ -217,6 +218,30 @@ class ForegroundTests(TwistdTestCase):
             peer.say(request(host="good.example"))
             head = await peer.until(b"\r\n\r\n")
             self.assertEqual(head.split()[1], status)
+
+    async def test_trusted_proxy(self) -> None:
+        """Behind a trusted proxy the log shows the client, whether it is told by PROXY or by a header; from
+        anybody else neither is believed."""
+        line = b"PROXY TCP4 203.0.113.7 192.0.2.1 4711 443\r\n"
+        for proxy, expected in (
+            ("127.0.0.0/8", ["101 203.0.113.7:4711 ", "101 203.0.113.7 "]),
+            ("10.0.0.0/8", ["400 127.0.0.1:", "101 127.0.0.1:"]),
+        ):
+            child = self.run_twistd(
+                "--listen=tcp:0:interface=127.0.0.1", f"--trust-proxy={proxy}", CLOSING_SOON
+            )
+            (url,) = await child.listening
+            seen = []
+            for sent in (line + request(), request("/", "localhost", "X-Forwarded-For: 203.0.113.7")):
+                peer = await connect(self, url)
+                peer.say(sent)
+                head = await peer.until(b"\r\n\r\n")
+                seen.append(head.split()[1].decode())
+            child.kill("TERM")
+            await child.exited
+            ends = sorted(re.findall(r" ([0-9]+) (?:closed|not opened): .* peer=(\S+ )", child.out.decode()))
+            for status, (_, shown), begin in zip(seen, ends, expected, strict=True):
+                self.assertTrue(f"{status} {shown}".startswith(begin), (status, shown, begin))
 
     async def test_config_file(self) -> None:
         """A file configures the server; what it names is found from where twistd was started."""

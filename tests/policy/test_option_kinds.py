@@ -89,10 +89,11 @@ class ParseTests(SynchronousTestCase):
         self.assert_refused(row(Kind.ADDRESS), "", "localhost", "[::1]", "127.1", "1.2.3.4:80", "1.2.3.4/8")
 
     def test_cidr(self) -> None:
-        """A network is an address with a prefix, or one address; no bits behind the prefix."""
+        """A network is an address with a prefix, or one address; no bits behind the prefix. Besides, unix."""
         self.assertEqual(row(Kind.CIDR).parse("10.0.0.0/8"), "10.0.0.0/8")
         self.assertEqual(row(Kind.CIDR).parse("::1"), "::1/128")
-        self.assert_refused(row(Kind.CIDR), "", "10.0.0.1/8", "10.0.0.0/33", "proxy")
+        self.assertEqual(row(Kind.CIDR).parse("unix"), "unix")
+        self.assert_refused(row(Kind.CIDR), "", "10.0.0.1/8", "10.0.0.0/33", "proxy", "Unix")
 
     def test_workers(self) -> None:
         """A number of workers is above 0, or auto."""

@@ -56,7 +56,6 @@ DEFAULTS = {
 }
 
 NOT_AVAILABLE_YET = {
-    "trust-proxy",
     "max-fragments",
     "max-connections",
     "max-connections-per-address",

@@ -22,6 +22,7 @@ from wsecho.hub.channels import is_channel_name
 from wsecho.policy.hosts import AllowedHosts
 from wsecho.policy.options import CHANNEL_OPTIONS, OPTIONS, TABLE, Kind, option
 from wsecho.policy.origins import AllowedOrigins
+from wsecho.policy.proxies import TrustedProxies
 from wsecho.policy.settings import SAME_AS_MESSAGE_SIZE, Settings, option_name
 from wsecho.policy.text import escape_peer_text
 
@@ -129,6 +130,10 @@ class Configuration:
         """Return the policy of ``--allow-host``; None when each listener has its own default."""
         return AllowedHosts(self.texts("allow-host")) if self.texts("allow-host") else None
 
+    def proxies(self) -> TrustedProxies | None:
+        """Return the proxies of ``--trust-proxy``; None when nobody is trusted."""
+        return TrustedProxies(self.texts("trust-proxy")) if self.texts("trust-proxy") else None
+
     def channel_flags(self, name: str) -> Mapping[str, bool]:
         """Return the channels that set the flag `name` for themselves."""
         return {
@@ -195,6 +200,8 @@ def _read(row: Option, raw: object, source: str) -> Scalar:
             AllowedOrigins([str(value)])
         elif row.kind is Kind.HOST:
             AllowedHosts([str(value)])
+        elif row.kind is Kind.CIDR:
+            TrustedProxies([str(value)])
         elif row.kind is Kind.ENDPOINT:
             check_description(str(value))
     except ValueError as error:

@@ -37,6 +37,7 @@ from twisted.logger import Logger
 from zope.interface import Attribute, Interface, implementer
 
 from wsecho.policy.text import escape_peer_text
+from wsecho.wire.proxy_header import ProxyHeaderEndpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
         IProtocolFactory,
         IStreamServerEndpoint,
     )
+
+    from wsecho.policy.proxies import TrustedProxies
 
 __all__ = [
     "DescriptionListener",
@@ -142,7 +145,8 @@ def _not_a_description() -> str:
 
 @implementer(IListener)
 class DescriptionListener:
-    """A Twisted endpoint description, with TLS in front of the protocol when a `creator` is given.
+    """A Twisted endpoint description, with TLS in front of the protocol when a `creator` is given, and with
+    the PROXY headers of `proxies` beneath both.
 
     Raises `ListenError` when the description needs what is not there: a socket of systemd. Make it in the
     process that was started: systemd's sockets belong to its process id, which a daemon does not keep.
@@ -154,9 +158,11 @@ class DescriptionListener:
         name: str,
         description: str,
         creator: IOpenSSLServerConnectionCreator | None = None,
+        proxies: TrustedProxies | None = None,
     ) -> None:
         self.name = name
         self.is_secure = creator is not None
+        self._proxies = proxies
         positional, named = _words(description)
         self._socket_path = ""
         self._systemds_path = ""
@@ -170,6 +176,8 @@ class DescriptionListener:
             raise ListenError("systemd handed over no such socket (LISTEN_FDS, LISTEN_FDNAMES)") from None
         except Exception as error:
             raise ListenError(_reason(error)) from None
+        if proxies is not None:
+            endpoint = ProxyHeaderEndpoint(endpoint, proxies)
         self._endpoint = endpoint if creator is None else wrapServerTLS(creator, endpoint, reactor)
 
     @inlineCallbacks
@@ -239,13 +247,22 @@ class PortListener:
     """A TCP port: on one address, or on 127.0.0.1 and ::1.
 
     With port 0, one free port is found that both addresses have: a browser that resolves ``localhost`` to
-    either of them finds the server. ::1 is left out, with a log line, where there is no IPv6.
+    either of them finds the server. ::1 is left out, with a log line, where there is no IPv6. PROXY
+    headers of `proxies` are taken.
     """
 
     is_secure = False
 
-    def __init__(self, reactor: Any, name: str, port: int, host: str | None = None) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        name: str,
+        port: int,
+        host: str | None = None,
+        proxies: TrustedProxies | None = None,
+    ) -> None:
         self.name = name
+        self._proxies = proxies
         self._reactor = reactor
         self._port = port
         self._host = host
@@ -289,10 +306,11 @@ class PortListener:
         self, factory: IProtocolFactory, host: str, port: int
     ) -> Generator[Deferred[Any], Any, IListeningPort]:
         kind = TCP6ServerEndpoint if ":" in host else TCP4ServerEndpoint
+        endpoint: IStreamServerEndpoint = kind(self._reactor, port, interface=host)
+        if self._proxies is not None:
+            endpoint = ProxyHeaderEndpoint(endpoint, self._proxies)
         try:
-            bound: IListeningPort = yield maybeDeferred(
-                kind(self._reactor, port, interface=host).listen, factory
-            )
+            bound: IListeningPort = yield maybeDeferred(endpoint.listen, factory)
         except Exception as error:
             shown = f"[{host}]" if ":" in host else host
             raise ListenError(f"cannot listen on {shown}:{port}: {_reason(error)}") from error

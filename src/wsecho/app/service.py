@@ -212,16 +212,17 @@ def build_listeners(configuration: Configuration, reactor: Any) -> list[IListene
         not hand over.
     """
     listeners: list[IListener] = []
+    proxies = configuration.proxies()
     if configuration.port is not None:
         only_host = configuration.is_given("host") and not configuration.is_given("port")
         name = configuration.named("host" if only_host else "port")
-        listeners.append(PortListener(reactor, name, configuration.port, configuration.host))
+        listeners.append(PortListener(reactor, name, configuration.port, configuration.host, proxies))
     creator = build_tls(configuration)
     for option, its_creator in (("listen", None), ("listen-tls", creator)):
         for description in configuration.texts(option):
             name = configuration.named(option, description)
             try:
-                listeners.append(DescriptionListener(reactor, name, description, its_creator))
+                listeners.append(DescriptionListener(reactor, name, description, its_creator, proxies))
             except ListenError as error:
                 raise ConfigurationError(f"{name}: {error}") from None
     return listeners
@@ -250,12 +251,14 @@ def factory_maker(configuration: Configuration, reactor: Any) -> Callable[[bool]
     )
     route = Routes(configuration.text("mode"), EchoService(), broadcast)
     settings, origins = configuration.settings(), configuration.origins()
+    proxies = configuration.proxies()
 
     def make_factory(is_secure: bool) -> ServerFactory:
         return ServerFactory(
             reactor=reactor,
             settings=settings,
             origins=origins,
+            proxies=proxies,
             subprotocols=configuration.texts("subprotocol"),
             server_name=configuration.text("server-name"),
             is_secure=is_secure,

@@ -63,7 +63,7 @@ class Kind(StrEnum):
     HOST = "host"
     """A value of `wsecho.policy.hosts.AllowedHosts`; `str`."""
     CIDR = "cidr"
-    """A network of IP addresses; `str`."""
+    """A network of IP addresses, or ``unix`` for peers on unix sockets; `str`."""
     FILE = "file"
     """The path of a file; `str`."""
     URL = "url"
@@ -159,7 +159,7 @@ class Option:
             case Kind.ADDRESS:
                 return "an IP address, such as 127.0.0.1, ::1, 0.0.0.0 or ::"
             case Kind.CIDR:
-                return "an IP address or network, such as 10.0.0.0/8 or ::1"
+                return "an IP address or network, such as 10.0.0.0/8 or ::1, or unix"
             case Kind.WORKERS:
                 return "a whole number above 0, or auto"
             case _:
@@ -207,7 +207,7 @@ class Option:
                 # Not a host name: resolving one would block the start, and may give any number of addresses.
                 return str(ipaddress.ip_address(text))
             case Kind.CIDR:
-                return str(ipaddress.ip_network(text))
+                return text if text == "unix" else str(ipaddress.ip_network(text))
             case Kind.WORKERS:
                 return "auto" if text == "auto" else quantities.parse_count(text) or _refuse()
             case _:

@@ -178,12 +178,16 @@ TABLE: Final[tuple[Option, ...]] = (
     Option(
         name="trust-proxy",
         kind=Kind.CIDR,
-        meaning="Believe the PROXY protocol and Forwarded or X-Forwarded-For headers from these peers only.",
+        meaning=(
+            "Believe the PROXY protocol and Forwarded or X-Forwarded-For headers from these peers only: an "
+            "address, a network, or unix for peers on unix sockets."
+        ),
         default=(),
+        library=(),
         qt=_NOT_IN_QT,
         reason="Anybody can write these headers; only a proxy in front is to be believed.",
         repeatable=True,
-        enforced=False,
+        enforced=True,
     ),
     Option(
         name="subprotocol",
