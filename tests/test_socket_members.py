@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.address import IPv6Address, UNIXAddress
 from twisted.internet.ssl import optionsForClientTLS
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.members import MembersTestCase, signals_of
-from tests.wire.harness import TEXT, frame
+from tests.wire.harness import TEXT, Transport, frame
 from wsecho.policy.enumerations import PauseMode, SocketError, SocketState, Version
 from wsecho.policy.settings import Settings
 from wsecho.socket_members import MAX_SIZE, HandshakeOptions, SocketMembers
@@ -268,16 +269,20 @@ class FactsTests(MembersTestCase):
         peer.leave()
         self.assertEqual(socket.bytes_to_write, 0)
 
+    def test_mapped(self) -> None:
+        """IPv4 on a socket for both kinds has the form that people know."""
+        socket, _ = self.pair_from(IPv6Address("TCP", "::ffff:192.0.2.7", 4711))
+        self.assertEqual((socket.peer_address, socket.peer_port), ("192.0.2.7", 4711))
+
+    def pair_from(self, address: Any) -> Any:
+        """A connection from an address."""
+        server = self.server()
+        peer = self.peer(server.factory, Transport(self.reactor, address)).open()
+        return server.next_pending_connection(), peer
+
     def test_unix(self) -> None:
         """A peer without IP address has none."""
-        from twisted.internet.address import UNIXAddress
-
-        server = self.server()
-        peer = self.visit(server)
-        peer.transport.peerAddr = UNIXAddress(b"/run/x")
-        peer.open()
-        socket = server.next_pending_connection()
-        assert socket is not None
+        socket, _ = self.pair_from(UNIXAddress(b"/run/x"))
         self.assertEqual((socket.peer_address, socket.peer_port), ("", 0))
 
 

@@ -8,6 +8,7 @@ from wsecho.policy.enumerations import CloseCode, PauseMode, SocketError, Socket
 from wsecho.policy.hosts import AllowedHosts
 from wsecho.policy.http import HttpAnswer
 from wsecho.policy.origins import AllowedOrigins, OriginRequest
+from wsecho.policy.proxies import TrustedProxies
 from wsecho.policy.settings import Settings
 from wsecho.policy.signals import BoundSignal, Signal
 from wsecho.server import ListenError, WebSocketServer
@@ -54,6 +55,7 @@ __all__ = [
     "SocketError",
     "SocketState",
     "SslMode",
+    "TrustedProxies",
     "Version",
     "WebSocket",
     "WebSocketServer",

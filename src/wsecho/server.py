@@ -30,6 +30,7 @@ from zope.interface import implementer
 from wsecho.policy.authenticators import CorsAuthenticator, PreSharedKeyAuthenticator
 from wsecho.policy.enumerations import CloseCode, SocketError, SslMode, Version
 from wsecho.policy.origins import OriginRequest
+from wsecho.policy.proxies import TrustedProxies
 from wsecho.policy.settings import Settings
 from wsecho.policy.signals import Signal
 from wsecho.waiting import Bell, told_by_signal
@@ -158,6 +159,7 @@ class WebSocketServer:
         self._reactor = reactor
         self._secure_mode = SslMode(secure_mode)
         self._ssl_configuration: Any = None
+        self._proxy: TrustedProxies | None = None
         self._ports: list[IListeningPort] = []
         self._binding: Deferred[IListeningPort] | None = None
         self._pending: deque[WebSocket] = deque()
@@ -200,7 +202,9 @@ class WebSocketServer:
         if unready:
             self._cannot_listen(unready, result)
             return result
-        binding = self._binding = Deferred.fromCoroutine(bind(where, self.factory, self._ssl_configuration))
+        binding = self._binding = Deferred.fromCoroutine(
+            bind(where, self.factory, self._ssl_configuration, self._proxy)
+        )
         binding.addCallbacks(self._bound, self._not_bound, callbackArgs=(result,), errbackArgs=(result,))
         return result
 
@@ -254,7 +258,7 @@ class WebSocketServer:
         problem = self._not_ready()
         if not problem:
             try:
-                port = adopt(self._reactor, descriptor, self.factory, self._ssl_configuration)
+                port = adopt(self._reactor, descriptor, self.factory, self._ssl_configuration, self._proxy)
             except CannotBind as error:
                 problem = str(error)
         if problem:
@@ -278,9 +282,6 @@ class WebSocketServer:
         :param data: what was read of it already
         """
         protocol: Any = self.factory.buildProtocol(transport.getPeer())
-        if protocol is None:
-            transport.abortConnection()
-            return
         transport.protocol = protocol
         protocol.makeConnection(transport)
         if data:
@@ -348,10 +349,14 @@ class WebSocketServer:
             arrived.close(_TRY_AGAIN_LATER, "too many connections are pending")
             return
         # One that leaves before it is taken takes no place.
-        arrived.wait_to_be_taken(lambda: self._pending.remove(arrived))
+        arrived.wait_to_be_taken(lambda: self._left(arrived))
         self._pending.append(arrived)
         self._bell.ring()
         self.new_connection.emit()
+
+    def _left(self, socket_: WebSocket) -> None:
+        if socket_ in self._pending:
+            self._pending.remove(socket_)
 
     def has_pending_connections(self) -> bool:
         """Whether ``next_pending_connection`` would give one."""
@@ -449,6 +454,24 @@ class WebSocketServer:
             raise TypeError("ssl_configuration must be an IOpenSSLServerConnectionCreator or None")
         if self._secure_mode is SslMode.SECURE_MODE:
             self._ssl_configuration = configuration
+
+    @property
+    def proxy(self) -> TrustedProxies | None:
+        """The proxies in front of the server that are believed about their clients; None for nobody. Their
+        ``Forwarded`` and ``X-Forwarded-For`` headers count at once, for connections that come; the PROXY
+        protocol, versions 1 and 2, from the next ``listen`` on. In Qt a SOCKS5 proxy that listens for the
+        server, which nobody has.
+
+        :raises TypeError: when set to something else
+        """
+        return self._proxy
+
+    @proxy.setter
+    def proxy(self, proxy: TrustedProxies | None) -> None:
+        if proxy is not None and not isinstance(proxy, TrustedProxies):
+            raise TypeError(f"proxy must be TrustedProxies or None, not {type(proxy).__name__}")
+        self._proxy = proxy
+        self.factory.proxies = TrustedProxies() if proxy is None else proxy
 
     @property
     def max_pending_connections(self) -> int:

@@ -11,17 +11,17 @@ from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import urlsplit
 
-from twisted.internet.interfaces import IAddress, IOpenSSLClientConnectionCreator
+from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 
 from wsecho.inbox import Inbox
 from wsecho.policy.authenticators import Authenticator, PreSharedKeyAuthenticator
 from wsecho.policy.end_reasons import End
 from wsecho.policy.enumerations import CloseCode, PauseMode, SocketError, SocketState, Version
+from wsecho.policy.proxies import PeerAddress
 from wsecho.policy.settings import Settings
 from wsecho.policy.signals import Signal
 from wsecho.waiting import Bell
 from wsecho.wire.client import HttpProxy
-from wsecho.wire.link import Link
 
 __all__ = ["MAX_SIZE", "HandshakeOptions", "SocketMembers"]
 
@@ -30,6 +30,7 @@ MAX_SIZE = 2_147_483_646
 
 _OUTGOING_FRAME_SIZE = 512 * 1024
 _READ_BUFFER_SIZE = 1024 * 1024
+_NOBODY = PeerAddress(None)
 
 
 class HandshakeOptions:
@@ -169,7 +170,7 @@ class SocketMembers:
         self._look: Any = None
         self._is_server_side = False
         self._ignores_ssl_errors = False
-        self._link: Link | None = None
+        self._local = self._peer = _NOBODY
         self._end_bell = Bell()
 
     def _apply_holds(self) -> None:
@@ -254,33 +255,37 @@ class SocketMembers:
     @property
     def local_address(self) -> str:
         """The local IP address; empty when not connected, and for a unix socket."""
-        return str(getattr(self._local(), "host", ""))
+        return self._local.host or ""
 
     @property
     def local_port(self) -> int:
         """The local port; 0 when not connected."""
-        return int(getattr(self._local(), "port", 0))
+        return self._local.port or 0
 
     @property
     def peer_address(self) -> str:
-        """The peer's IP address; empty when not connected, and for a unix socket."""
-        return str(getattr(self._peer(), "host", ""))
+        """The peer's IP address, or what a trusted proxy says of it; empty when not connected, and for a unix
+        socket."""
+        return self._peer.host or ""
 
     @property
     def peer_port(self) -> int:
-        """The peer's port; 0 when not connected."""
-        return int(getattr(self._peer(), "port", 0))
+        """The peer's port; 0 when not connected, and when a trusted proxy does not say."""
+        return self._peer.port or 0
 
     @property
     def peer_name(self) -> str:
         """The host name of the URL that was opened; on the server's side empty, as in Qt."""
         return "" if self._is_server_side else urlsplit(self._request_url).hostname or ""
 
-    def _local(self) -> IAddress | None:
-        return None if self._link is None else self._link.getHost()
+    def _meet(self, connection: Any) -> None:
+        """Note who is at both ends of a connection."""
+        host = connection.link.getHost()
+        self._local = PeerAddress.of(getattr(host, "host", None), getattr(host, "port", None))
+        self._peer = connection.peer_address
 
-    def _peer(self) -> IAddress | None:
-        return None if self._link is None else self._link.getPeer()
+    def _part(self) -> None:
+        self._local = self._peer = _NOBODY
 
     # -- settings --------------------------------------------------------------------------------------------
 

@@ -79,7 +79,7 @@ class WebSocket(SocketMembers):
         socket._options = HandshakeOptions(request.protocols)
         socket._request = request
         socket._connection = connection
-        socket._link = connection.link
+        socket._meet(connection)
         socket._state = SocketState.CONNECTED
         socket._inbox.start()
         return socket
@@ -110,7 +110,7 @@ class WebSocket(SocketMembers):
         self._close_code, self._close_reason = int(CloseCode.NORMAL), ""
         self._error, self._error_string = SocketError.UNKNOWN_SOCKET_ERROR, ""
         self._end = None
-        self._link = None
+        self._part()
         self._inbox.start()
         opened: Deferred[WebSocket] = Deferred(lambda _: self.abort())
         attempt = self._attempt = Attempt()
@@ -205,7 +205,7 @@ class WebSocket(SocketMembers):
     def opened(self, connection: Any) -> None:
         """The opening handshake is complete."""
         self._connection = connection
-        self._link = connection.link
+        self._meet(connection)
         connection.maxFramePayloadSize = self._max_frame
         connection.maxMessagePayloadSize = self._max_message
         self._apply_holds()
@@ -292,7 +292,7 @@ class WebSocket(SocketMembers):
         self._sent_bytes = self._reported_bytes = 0
 
     def _tell_end(self, error: SocketError | None = None, text: str = "") -> None:
-        was_connected = self._link is not None
+        was_connected = self._end is not None
         self._state = SocketState.UNCONNECTED
         self._inbox.finish()
         steps: list[Callable[[], None]] = []
@@ -309,7 +309,7 @@ class WebSocket(SocketMembers):
             if self._openings != opening:
                 break
         else:
-            self._link = None
+            self._part()
         left, self._left = self._left, None
         if left is not None:
             left()

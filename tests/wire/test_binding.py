@@ -19,7 +19,9 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import implementer
 
 from tests.wire.harness import certificates
+from wsecho.policy.proxies import TrustedProxies
 from wsecho.wire.binding import ANY, CannotBind, Place, adopt, bind, places
+from wsecho.wire.proxy_header import ProxyHeaderFactory
 
 the_reactor: Any = reactor
 
@@ -85,12 +87,12 @@ class PlacesTests(SynchronousTestCase):
 class BindTests(SynchronousTestCase):
     """Listening on the first place that works."""
 
-    def bind(self, *results: Any, tls: Any = None) -> Deferred[Any]:
+    def bind(self, *results: Any, tls: Any = None, proxies: Any = None) -> Deferred[Any]:
         """Bind to endpoints that give these results."""
         self.endpoints = [Endpoint(result) for result in results]
         where: list[Place] = [(f" on {number}", one) for number, one in enumerate(self.endpoints)]
         self.factory = Factory()
-        return Deferred.fromCoroutine(bind(where, self.factory, tls))
+        return Deferred.fromCoroutine(bind(where, self.factory, tls, proxies))
 
     def cannot(self, binding: Deferred[Any]) -> str:
         """Why it failed."""
@@ -147,6 +149,15 @@ class BindTests(SynchronousTestCase):
         self.assertIsInstance(wrapper, TLSMemoryBIOFactory)
         self.assertIs(wrapper.wrappedFactory, self.factory)
 
+    def test_proxies(self) -> None:
+        """With trusted proxies, their header is read before TLS."""
+        tls = certificates(self.mktemp()).server
+        proxies = TrustedProxies(["192.0.2.1"])
+        self.bind("port", tls=tls, proxies=proxies)
+        (wrapper,) = self.endpoints[0].factories
+        self.assertIsInstance(wrapper, ProxyHeaderFactory)
+        self.assertIsInstance(wrapper.wrappedFactory, TLSMemoryBIOFactory)
+
 
 class AdoptTests(TestCase):
     """Sockets that listen already."""
@@ -184,6 +195,15 @@ class AdoptTests(TestCase):
             port: Any = adopt(the_reactor, given.fileno(), Factory(), tls)
             self.addCleanup(port.stopListening)
             self.assertIsInstance(port.factory, TLSMemoryBIOFactory)
+
+    def test_proxies(self) -> None:
+        """With trusted proxies, their header is read before TLS."""
+        tls = certificates(self.mktemp()).server
+        with socket.create_server(("127.0.0.1", 0)) as given:
+            port: Any = adopt(the_reactor, given.fileno(), Factory(), tls, TrustedProxies(["192.0.2.1"]))
+            self.addCleanup(port.stopListening)
+            self.assertIsInstance(port.factory, ProxyHeaderFactory)
+            self.assertIsInstance(port.factory.wrappedFactory, TLSMemoryBIOFactory)
 
     def test_wrong(self) -> None:
         """What is no descriptor, no socket, or does not listen is refused, and nothing is left open."""

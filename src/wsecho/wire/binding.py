@@ -19,6 +19,9 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
+from wsecho.policy.proxies import TrustedProxies
+from wsecho.wire.proxy_header import ProxyHeaderEndpoint, ProxyHeaderFactory
+
 __all__ = ["ANY", "CannotBind", "Place", "adopt", "bind", "places"]
 
 ANY = "any"
@@ -62,14 +65,19 @@ def places(reactor: Any, address: object, port: object) -> list[Place]:
     raise ValueError(f'address must be "any" or an IP address, not {address!r}')
 
 
-async def bind(where: Sequence[Place], factory: Any, tls: Any) -> IListeningPort:
+async def bind(
+    where: Sequence[Place], factory: Any, tls: Any, proxies: TrustedProxies | None = None
+) -> IListeningPort:
     """Listen on the first place that the machine has.
 
     :param tls: gives connections their TLS; None for none
+    :param proxies: whose PROXY headers are believed, which come before TLS
     :raises CannotBind: when that is none, or somebody else's, or when it is cancelled
     """
     for name, plain in where:
-        endpoint = plain if tls is None else wrapServerTLS(tls, plain)
+        endpoint = plain if proxies is None else ProxyHeaderEndpoint(plain, proxies)
+        if tls is not None:
+            endpoint = wrapServerTLS(tls, endpoint)
         try:
             return await endpoint.listen(factory)
         except CancelledError:
@@ -81,10 +89,12 @@ async def bind(where: Sequence[Place], factory: Any, tls: Any) -> IListeningPort
     raise CannotBind(problem)
 
 
-def adopt(reactor: Any, descriptor: int, factory: Any, tls: Any) -> IListeningPort:
+def adopt(
+    reactor: Any, descriptor: int, factory: Any, tls: Any, proxies: TrustedProxies | None = None
+) -> IListeningPort:
     """Listen on a socket that listens already. The descriptor is duplicated; the caller closes its own.
 
-    :param tls: as for `bind`
+    :param tls: as for `bind`; so are ``proxies``
     :raises CannotBind: when it is no listening stream socket
     """
     try:
@@ -93,6 +103,8 @@ def adopt(reactor: Any, descriptor: int, factory: Any, tls: Any) -> IListeningPo
         raise CannotBind(f"cannot listen on descriptor {descriptor}: {_why(error)}") from None
     if tls is not None:
         factory = TLSMemoryBIOFactory(tls, False, factory)
+    if proxies is not None:
+        factory = ProxyHeaderFactory(factory, proxies)
     port: IListeningPort = reactor.adoptStreamPort(descriptor, family, factory)
     return port
 
