@@ -427,15 +427,20 @@ class Loopback:
         self._tls = tls
         self._port: Any = None
 
-    async def connect(self) -> Any:
-        """A client's `Socket`, connected; it is aborted should it outlive the test."""
+    async def port(self) -> int:
+        """The port that is listened on."""
         if self._port is None:
             server: Any = TCP4ServerEndpoint(self._reactor, 0, interface="127.0.0.1")
             if self._tls is not None:
                 server = wrapServerTLS(self._tls.server, server)
             self._port = await server.listen(self._factory)
             self._test.addCleanup(self._port.stopListening)
-        client: Any = TCP4ClientEndpoint(self._reactor, "127.0.0.1", self._port.getHost().port)
+        port: int = self._port.getHost().port
+        return port
+
+    async def connect(self) -> Any:
+        """A client's `Socket`, connected; it is aborted should it outlive the test."""
+        client: Any = TCP4ClientEndpoint(self._reactor, "127.0.0.1", await self.port())
         if self._tls is not None:
             client = wrapClientTLS(self._tls.client, client)
         socket = await client.connect(Factory.forProtocol(Socket))
