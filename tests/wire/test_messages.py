@@ -359,6 +359,36 @@ class SendingTests(WireTestCase):
         self.assertEqual(peer.frames, [Frame(TEXT, b"1"), Frame(BINARY, b"234"), closing(1000)])
         self.assertEqual(len(self.clock.getDelayedCalls()), 1)  # the close timer
 
+    def test_frame_by_frame(self) -> None:
+        """Autobahn's ways to send a message frame by frame, or piece by piece, are there."""
+        peer = self.peer(self.factory()).open()
+        peer.protocol.beginMessage(isBinary=True)
+        peer.protocol.sendMessageFrame(b"one")
+        peer.protocol.beginMessageFrame(6)
+        peer.protocol.sendMessageFrameData(b"two")
+        peer.protocol.sendMessageFrameData(b"two")
+        peer.protocol.endMessage()
+        self.assertEqual(
+            peer.frames,
+            [
+                Frame(BINARY, b"one", fin=False),
+                Frame(CONTINUATION, b"twotwo", fin=False),
+                Frame(CONTINUATION, b""),
+            ],
+        )
+
+    def test_nothing_behind_close(self) -> None:
+        """Nothing is written behind our Close, by whatever name a program has for it."""
+        peer = self.peer(self.factory()).open()
+        peer.protocol.beginMessage()
+        peer.protocol.sendClose(1000)
+        peer.protocol.sendMessageFrame(b"x")
+        peer.protocol.endMessage()
+        peer.protocol.sendFrame(1, b"x")
+        peer.protocol.sendPing()
+        peer.protocol.sendPong()
+        self.assertEqual(peer.frames, [closing(1000)])
+
     def test_not_open(self) -> None:
         """A message cannot be sent before the connection is open, nor once it is closing."""
         messages = (

@@ -170,8 +170,7 @@ class Link:
         """Forget the program's producer. Harmless without one: Autobahn calls it at every end."""
         if self._producer is not None:
             self._producer = None
-            if self._transport is not None:
-                self._transport.unregisterProducer()
+            self._transport.unregisterProducer()
 
     # -- ending ----------------------------------------------------------------------------------------------
 
