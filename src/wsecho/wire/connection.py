@@ -180,9 +180,11 @@ class Connection(_Autobahn):  # type: ignore[misc]
         self._mark_dropped()
 
     def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
-        """Write; nothing, once Close was sent. ``sync`` and ``chopsize``, by which Autobahn spreads bytes over
-        turns of the global reactor, are for its test suite and have no effect: what waits there when a
-        connection ends would be lost."""
+        """Write; nothing, once Close was sent.
+
+        ``sync`` and ``chopsize``, by which Autobahn spreads bytes over turns of the global reactor, are for
+        its test suite and have no effect: what waits there when a connection ends would be lost.
+        """
         if self.state == self.STATE_OPEN:
             self.trafficStats.outgoingOctetsWireLevel += len(data)
         elif self.state == self.STATE_CONNECTING:
