@@ -1,23 +1,14 @@
-"""How wsecho speaks TLS, and what it says about certificate files."""
+"""How wsecho speaks TLS."""
 
-import contextlib
-import os
-import struct
+import gc
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from operator import methodcaller
 from typing import Any
 
 import trustme
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import (
-    BestAvailableEncryption,
     Encoding,
-    NoEncryption,
-    PrivateFormat,
-    load_pem_private_key,
 )
 from OpenSSL import SSL
 from service_identity import VerificationError
@@ -27,126 +18,33 @@ from twisted.internet.error import ConnectionClosed
 from twisted.internet.interfaces import IListeningPort, IOpenSSLServerConnectionCreator
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.ssl import Certificate, optionsForClientTLS
-from twisted.logger import LogEvent, LogLevel, capturedLogs
+from twisted.logger import capturedLogs
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface.verify import verifyObject
 
-from wsecho.tls.contexts import CertificateError, ServerConnectionCreator, server_context, server_creator
+from tests.tls.harness import (
+    Files,
+    alerts_of,
+    carry,
+    client_side,
+    exchange,
+    hello,
+    nothing,
+    received_certificate,
+    server_side,
+    shake_hands,
+    tls12,
+    tls12_with,
+)
+from wsecho.tls.beneath import set_groups
+from wsecho.tls.certificates import CertificateAndKey, CertificateError
+from wsecho.tls.configuration import TlsConfiguration, TlsVersion
+from wsecho.tls.contexts import ConfiguredCreator, server_creator
+from wsecho.tls.verification import Verification
 
 # RFC 8446 6, RFC 5246 7.2.2
-PROTOCOL_VERSION, HANDSHAKE_FAILURE, NO_RENEGOTIATION = 70, 40, 100
-
-
-class Files:
-    """Certificate files in the working directory of a test."""
-
-    def __init__(self, test: SynchronousTestCase) -> None:
-        self._directory = test.mktemp()
-        os.makedirs(self._directory)
-
-    def write(self, name: str, *contents: bytes) -> str:
-        path = os.path.join(self._directory, name)
-        with open(path, "wb") as file:
-            file.write(b"".join(contents))
-        return path
-
-    def pair(self, leaf: trustme.LeafCert, name: str = "server") -> tuple[str, str]:
-        """Write a certificate with its chain, and its key."""
-        return (
-            self.write(f"{name}.pem", *(pem.bytes() for pem in leaf.cert_chain_pems)),
-            self.write(f"{name}-key.pem", leaf.private_key_pem.bytes()),
-        )
-
-
-def server_side(creator: ServerConnectionCreator) -> SSL.Connection:
-    protocol: Any = object()
-    connection = creator.serverConnectionForTLS(protocol)
-    connection.set_accept_state()
-    return connection
-
-
-def nothing(context: SSL.Context) -> None:
-    """Configure nothing: the client does what it likes best, which is TLS 1.3."""
-
-
-def tls12(context: SSL.Context) -> None:
-    context.set_max_proto_version(SSL.TLS1_2_VERSION)
-
-
-def tls12_with(suites: bytes) -> Callable[[SSL.Context], None]:
-    def configure(context: SSL.Context) -> None:
-        tls12(context)
-        context.set_cipher_list(suites)
-
-    return configure
-
-
-def client_side(configure: Callable[[SSL.Context], object] = nothing) -> SSL.Connection:
-    context = SSL.Context(SSL.TLS_METHOD)
-    configure(context)
-    connection = SSL.Connection(context, None)
-    connection.set_connect_state()
-    return connection
-
-
-def carry(source: SSL.Connection, target: SSL.Connection) -> int:
-    """Hand over what one side has to send, and return how many bytes that was."""
-    try:
-        data = source.bio_read(1 << 20)
-    except SSL.WantReadError:
-        return 0
-    target.bio_write(data)
-    return len(data)
-
-
-def shake_hands(client: SSL.Connection, server: SSL.Connection) -> None:
-    """Let both sides do their handshake."""
-    moved = 1
-    while moved:
-        moved = 0
-        for side in (client, server):
-            with contextlib.suppress(SSL.WantReadError):
-                side.do_handshake()
-            moved += carry(client, server) + carry(server, client)
-
-
-def exchange(source: SSL.Connection, target: SSL.Connection, data: bytes) -> bytes:
-    source.send(data)
-    carry(source, target)
-    return target.recv(1 << 14)
-
-
-def received_certificate(client: SSL.Connection) -> x509.Certificate:
-    certificate = client.get_peer_certificate(as_cryptography=True)
-    assert certificate is not None
-    return certificate
-
-
-def alerts_of(connection: SSL.Connection) -> list[int]:
-    """Return the list in which the alerts that this side sends will be noted."""
-    alerts: list[int] = []
-
-    def note(_: SSL.Connection, where: int, value: int) -> None:
-        # SSL_CB_ALERT and SSL_CB_WRITE of OpenSSL's ssl.h; the low byte is the kind of alert.
-        if where & 0x4000 and where & 0x08:
-            alerts.append(value & 0xFF)
-
-    connection.set_info_callback(note)
-    return alerts
-
-
-def hello(version: int) -> bytes:
-    """Return the ClientHello of a client that knows nothing above *version* (0x0301 TLS 1.0, 0x0302 TLS
-    1.1)."""
-    # TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA and its like, all of TLS 1.0
-    suites = struct.pack(">4H", 0xC009, 0xC013, 0xC00A, 0xC014)
-    extensions = bytes.fromhex("000a00040002 0017 000b00020100")
-    body = struct.pack(">H", version) + bytes(32) + b"\0"
-    body += struct.pack(">H", len(suites)) + suites + b"\1\0"
-    body += struct.pack(">H", len(extensions)) + extensions
-    message = b"\1" + struct.pack(">I", len(body))[1:] + body
-    return b"\x16" + struct.pack(">HH", 0x0301, len(message)) + message
+PROTOCOL_VERSION, HANDSHAKE_FAILURE, NO_RENEGOTIATION, CERTIFICATE_REQUIRED = 70, 40, 100, 116
 
 
 class ContextTests(SynchronousTestCase):
@@ -210,7 +108,7 @@ class ContextTests(SynchronousTestCase):
         versions: list[int] = []
         # A context cannot be asked for it.
         self.patch(SSL.Context, "set_min_proto_version", lambda _, version: versions.append(version))
-        server_context(*self.files.pair(self.leaf))
+        server_creator(*self.files.pair(self.leaf))
         self.assertEqual(versions, [SSL.TLS1_2_VERSION])
 
     def test_cipher_suites_of_tls_12(self) -> None:
@@ -310,7 +208,7 @@ class ContextTests(SynchronousTestCase):
         old, old_server = client_side(), server_side(self.creator)
         shake_hands(old, old_server)
         renewed = self.ca.issue_cert("localhost")
-        self.creator.context = server_context(*self.files.pair(renewed, "renewed"))
+        self.creator.context = server_creator(*self.files.pair(renewed, "renewed")).context
         new, new_server = client_side(), server_side(self.creator)
         shake_hands(new, new_server)
         self.assertEqual(exchange(old, old_server, b"still here"), b"still here")
@@ -321,151 +219,189 @@ class ContextTests(SynchronousTestCase):
             )
 
 
-class WrongFileTests(SynchronousTestCase):
-    """Each wrong file is named in one line."""
+def knowing(groups: bytes) -> Callable[[SSL.Context], object]:
+    """Let a client exchange keys in these groups only."""
+    return lambda context: set_groups(context, groups)
+
+
+class ConfiguredTests(SynchronousTestCase):
+    """What a configuration makes of a context."""
 
     def setUp(self) -> None:
         self.files = Files(self)
         self.ca = trustme.CA()
-        self.leaf = self.ca.issue_cert("localhost")
-        self.certificate, self.key = self.files.pair(self.leaf)
 
-    def error(self, certificate: str, key: str) -> str:
-        error = self.assertRaises(CertificateError, server_creator, certificate, key)
-        line = str(error)
-        self.assertTrue(line.isprintable(), line)
-        self.assertIsInstance(error, ValueError)
-        return line
+    def pair(self, *names: str) -> CertificateAndKey:
+        return CertificateAndKey(*self.files.pair(self.ca.issue_cert(*names), names[0]))
 
-    def test_missing(self) -> None:
-        """A file that is not there."""
-        self.assertEqual(
-            self.error("nowhere.pem", self.key), 'certificate file "nowhere.pem": No such file or directory'
-        )
-        self.assertEqual(
-            self.error(self.certificate, "nowhere.pem"),
-            'private key file "nowhere.pem": No such file or directory',
-        )
-        self.assertEqual(self.error("", self.key), 'certificate file "": No such file or directory')
-
-    def test_unreadable(self) -> None:
-        """A file that cannot be read, such as a directory, and a name that no file can have."""
-        directory = os.path.dirname(self.key)
-        self.assertEqual(self.error(directory, self.key), f'certificate file "{directory}": Is a directory')
-        self.assertEqual(
-            self.error(self.certificate, "a\0\x1b"), r'private key file "a\x00\x1b": not a file name'
-        )
-
-    def test_not_pem(self) -> None:
-        """A file without a certificate or without a key, be it empty, another format, the other file, or
-        damaged."""
-        certificate = x509.load_pem_x509_certificate(self.leaf.cert_chain_pems[0].bytes())
-        for number, data in enumerate(
-            (
-                b"",
-                b"garbage\n",
-                certificate.public_bytes(Encoding.DER),
-                self.leaf.private_key_pem.bytes(),
-                self.leaf.cert_chain_pems[0].bytes()[:200],
-                self.leaf.cert_chain_pems[0].bytes().replace(b"MII", b"NII"),
-            )
+    def test_certificate_by_name(self) -> None:
+        """The certificate is chosen by the name that the client asks for; the first is for all others."""
+        pairs = [
+            self.pair("first.example"),
+            self.pair("second.example", "*.wild.example"),
+            self.pair("own.wild.example", "first.example"),
+        ]
+        creator = ConfiguredCreator(TlsConfiguration(tuple(pairs)))
+        for asked, position in (
+            (None, 0),
+            (b"first.example", 0),
+            (b"second.example", 1),
+            (b"SECOND.example", 1),
+            (b"a.wild.example", 1),
+            (b"own.wild.example", 2),
+            (b"b.a.wild.example", 0),
+            (b"wild.example", 0),
+            (b"other.example", 0),
+            (b"\xff", 0),
         ):
-            path = self.files.write(f"wrong-{number}.pem", data)
-            self.assertEqual(
-                self.error(path, self.key),
-                f'certificate file "{path}": holds no readable PEM certificate (-----BEGIN CERTIFICATE-----)',
+            for limit in (nothing, tls12):
+                client, server = client_side(limit), server_side(creator)
+                if asked is not None:
+                    client.set_tlsext_host_name(asked)
+                shake_hands(client, server)
+                self.assertEqual(received_certificate(client), pairs[position].load().chain[0], asked)
+                self.assertEqual(exchange(client, server, b"x"), b"x")
+
+    def test_name_and_another_hello(self) -> None:
+        """A client whose first ClientHello is turned back gets its certificate too, after a reload as
+        well."""
+        pairs = (self.pair("first.example"), self.pair("second.example"))
+        creator = ConfiguredCreator(TlsConfiguration(pairs))
+        # The first group is the one that a key is sent for.
+        client, server = client_side(knowing(b"P-521:P-384")), server_side(creator)
+        client.set_tlsext_host_name(b"second.example")
+        self.assertRaises(SSL.WantReadError, client.do_handshake)
+        carry(client, server)
+        self.assertRaises(SSL.WantReadError, server.do_handshake)
+        creator.reload()
+        gc.collect()
+        carry(server, client)
+        shake_hands(client, server)
+        self.assertEqual(client.get_group_name(), "secp384r1")
+        self.assertEqual(received_certificate(client), pairs[1].load().chain[0])
+
+    def test_client_certificates(self) -> None:
+        """A certificate of the authority is let in; another, or none, only where it is not required."""
+        for verification, admits_none in ((Verification.REQUIRED, False), (Verification.OPTIONAL, True)):
+            creator = ConfiguredCreator(
+                TlsConfiguration(
+                    (self.pair("localhost"),),
+                    client_ca=self.ca.cert_pem.bytes(),
+                    verification=verification,
+                    minimum_version=TlsVersion.TLS_1_3,
+                )
             )
-        key = self.leaf.private_key_pem.bytes()
-        for number, data in enumerate((b"", b"garbage\n", self.leaf.cert_chain_pems[0].bytes(), key[:60])):
-            path = self.files.write(f"wrong-key-{number}.pem", data)
-            self.assertEqual(
-                self.error(self.certificate, path),
-                f'private key file "{path}": holds no readable PEM private key (-----BEGIN PRIVATE KEY-----)',
-            )
+            with_one = client_side(self.ca.issue_cert("client.example").configure_cert)
+            server = server_side(creator)
+            shake_hands(with_one, server)
+            self.assertEqual(exchange(with_one, server, b"x"), b"x")
+            self.assertIsNotNone(server.get_peer_certificate(as_cryptography=True))
+            self.assertEqual(len(with_one.get_client_ca_list()), 1)
+            server = server_side(creator)
+            alerts = alerts_of(server)
+            if admits_none:
+                shake_hands(client_side(), server)
+            else:
+                self.assertRaises(SSL.Error, shake_hands, client_side(), server)
+                self.assertEqual(alerts, [CERTIFICATE_REQUIRED])
+            other = client_side(trustme.CA().issue_cert("client.example").configure_cert)
+            self.assertRaises(SSL.Error, shake_hands, other, server_side(creator))
+            self.assertRaises(SSL.Error, shake_hands, client_side(tls12), server_side(creator))
 
-    def test_encrypted_key(self) -> None:
-        """A key with a passphrase is refused, and nobody is asked for it."""
-        key = load_pem_private_key(self.leaf.private_key_pem.bytes(), None)
-        for form in (PrivateFormat.PKCS8, PrivateFormat.TraditionalOpenSSL):
-            data = key.private_bytes(Encoding.PEM, form, BestAvailableEncryption(b"secret"))
-            path = self.files.write("encrypted.pem", data)
-            self.assertEqual(
-                self.error(self.certificate, path),
-                f'private key file "{path}": the key is encrypted; wsecho takes it without passphrase only',
-            )
+    def test_wrong_authority_file(self) -> None:
+        """The file of the authorities is named like others."""
+        configuration = TlsConfiguration((self.pair("localhost"),), client_ca="nowhere.pem")
+        line = str(self.assertRaises(CertificateError, ConfiguredCreator, configuration))
+        self.assertEqual(line, 'client CA file "nowhere.pem": No such file or directory')
 
-    def test_key_of_another_certificate(self) -> None:
-        """A key that does not fit names both files."""
-        _, other = self.files.pair(self.ca.issue_cert("localhost"), "other")
-        self.assertEqual(
-            self.error(self.certificate, other),
-            f'private key file "{other}": the key does not belong to the certificate in certificate file '
-            f'"{self.certificate}"',
-        )
-
-    def test_chain_in_the_wrong_order(self) -> None:
-        """A chain that begins with the authority is told from a wrong key."""
-        path = self.files.write("turned.pem", self.ca.cert_pem.bytes(), self.leaf.cert_chain_pems[0].bytes())
-        self.assertEqual(
-            self.error(path, self.key),
-            f'certificate file "{path}": the server\'s own certificate must come first; it is number 2',
-        )
-
-    def test_refused_by_openssl(self) -> None:
-        """A certificate that OpenSSL finds too weak is refused with OpenSSL's reason."""
-        key = rsa.generate_private_key(65537, 1024)
-        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-        now = datetime.now(UTC)
-        builder = x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + timedelta(days=1))
-        ca_key = load_pem_private_key(self.ca.private_key_pem.bytes(), None)
-        assert isinstance(ca_key, ec.EllipticCurvePrivateKey)
-        weak = builder.sign(ca_key, hashes.SHA256())
-        certificate = self.files.write("weak.pem", weak.public_bytes(Encoding.PEM))
-        key_file = self.files.write(
-            "weak-key.pem", key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        )
-        self.assertEqual(
-            self.error(certificate, key_file),
-            f'certificate file "{certificate}": OpenSSL refuses it (ee key too small)',
-        )
-
-
-class TimeTests(SynchronousTestCase):
-    """A certificate out of its time."""
-
-    def setUp(self) -> None:
-        leaf = trustme.CA().issue_cert("localhost", not_after=datetime(2030, 1, 1, tzinfo=UTC))
-        self.pair = Files(self).pair(leaf)
-        certificate = x509.load_pem_x509_certificate(leaf.cert_chain_pems[0].bytes())
-        self.begin, self.end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-
-    def warnings(self, now: datetime) -> list[str]:
+    def test_reload(self) -> None:
+        """Reloading reads the files again, for new connections; open ones go on with what they have."""
+        old = self.ca.issue_cert("localhost")
+        creator = server_creator(*self.files.pair(old))
+        client, server = client_side(), server_side(creator)
+        shake_hands(client, server)
+        new = self.ca.issue_cert("localhost")
+        self.files.pair(new)
         with capturedLogs() as events:
-            server_context(*self.pair, now=lambda: now)
-        return [self.line(event) for event in events]
+            creator.reload()
+        self.assertEqual(len(events), 1)
+        later, later_server = client_side(), server_side(creator)
+        shake_hands(later, later_server)
+        self.assertEqual(exchange(client, server, b"still here"), b"still here")
+        for one, leaf in ((client, old), (later, new)):
+            self.assertEqual(
+                received_certificate(one), x509.load_pem_x509_certificate(leaf.cert_chain_pems[0].bytes())
+            )
 
-    def line(self, event: LogEvent) -> str:
-        self.assertIs(event["log_level"], LogLevel.warn)
-        return str(event["log_format"]).format(**event)
-
-    def test_in_its_time(self) -> None:
-        """Nothing is said about a certificate that is valid now, from its first to its last second."""
-        for now in (self.begin, self.begin + timedelta(days=1), self.end):
-            self.assertEqual(self.warnings(now), [])
-
-    def test_expired(self) -> None:
-        """An expired certificate is used, and one warning names the file and the day."""
-        self.assertEqual(
-            self.warnings(self.end + timedelta(seconds=1)),
-            [f'certificate file "{self.pair[0]}": expired on {self.end}; clients will refuse it'],
+    def test_reload_of_broken_files(self) -> None:
+        """Files that cannot be used change nothing."""
+        certificate, key = self.files.pair(self.ca.issue_cert("localhost"))
+        creator = server_creator(certificate, key)
+        context = creator.context
+        self.files.write("server.pem", self.ca.issue_cert("localhost").cert_chain_pems[0].bytes())
+        line = str(self.assertRaises(CertificateError, creator.reload))
+        self.assertTrue(
+            line.endswith(f'does not belong to the certificate in certificate file "{certificate}"'), line
         )
+        self.files.write("server.pem", b"")
+        self.assertRaises(CertificateError, creator.reload)
+        self.assertIs(creator.context, context)
+        shake_hands(client_side(), server_side(creator))
 
-    def test_not_yet_valid(self) -> None:
-        """A certificate of the future is used, and one warning names the file and the day."""
-        self.assertEqual(
-            self.warnings(self.begin - timedelta(seconds=1)),
-            [f'certificate file "{self.pair[0]}": valid from {self.begin} only; clients will refuse it'],
+    def test_another_configuration(self) -> None:
+        """A creator takes another configuration, or keeps the old one when that cannot be used."""
+        creator = ConfiguredCreator(TlsConfiguration((self.pair("a.example"),)))
+        other = TlsConfiguration((self.pair("b.example"),))
+        creator.use(other)
+        self.assertIs(creator.configuration, other)
+        self.assertRaises(
+            CertificateError, creator.use, TlsConfiguration((CertificateAndKey("nowhere", "nowhere"),))
         )
+        self.assertIs(creator.configuration, other)
+
+    def test_no_tickets(self) -> None:
+        """Without tickets, nobody comes back without a whole handshake."""
+        for limit in (nothing, tls12):
+            creator = ConfiguredCreator(TlsConfiguration((self.pair("localhost"),), session_tickets=False))
+            context = SSL.Context(SSL.TLS_METHOD)
+            limit(context)
+            seen: list[object] = []
+            context.set_verify(SSL.VERIFY_PEER, lambda *arguments, seen=seen: not seen.append(arguments))
+            session = None
+            for _ in range(2):
+                client, server = SSL.Connection(context, None), server_side(creator)
+                client.set_connect_state()
+                if session is not None:
+                    client.set_session(session)
+                    seen.clear()
+                shake_hands(client, server)
+                exchange(server, client, b"x")
+                session = client.get_session()
+            self.assertNotEqual(seen, [])
+
+    def test_key_log(self) -> None:
+        """Lines for Wireshark are handed over where they are wanted."""
+        lines: list[bytes] = []
+        creator = ConfiguredCreator(TlsConfiguration((self.pair("localhost"),), key_log=lines.append))
+        shake_hands(client_side(), server_side(creator))
+        self.assertTrue(any(line.startswith(b"CLIENT_TRAFFIC_SECRET_0 ") for line in lines), lines)
+
+    def test_groups(self) -> None:
+        """Keys are exchanged in Mozilla's groups only, and the hybrid one is known where OpenSSL has it."""
+        creator = ConfiguredCreator(TlsConfiguration((self.pair("localhost"),)))
+        for offered, chosen in ((b"P-384:P-521", "secp384r1"), (b"X448:X25519", "x25519")):
+            client = client_side(knowing(offered))
+            shake_hands(client, server_side(creator))
+            self.assertEqual((client.get_group_name() or "").lower(), chosen)
+        weak = client_side(knowing(b"P-521:X448"))
+        self.assertRaises(SSL.Error, shake_hands, weak, server_side(creator))
+
+    def test_suites(self) -> None:
+        """The suites of TLS 1.3 can be chosen."""
+        configuration = TlsConfiguration((self.pair("localhost"),), suites="TLS_CHACHA20_POLY1305_SHA256")
+        client = client_side()
+        shake_hands(client, server_side(ConfiguredCreator(configuration)))
+        self.assertEqual(client.get_cipher_name(), "TLS_CHACHA20_POLY1305_SHA256")
 
 
 class Echo(Protocol):

@@ -13,7 +13,9 @@ from cryptography.x509.verification import PolicyBuilder, ServerVerifier, Store,
 from OpenSSL import SSL
 from twisted.trial.unittest import SynchronousTestCase
 
-from wsecho.tls.contexts import CertificateError, server_context
+from wsecho.tls.certificates import CertificateAndKey, CertificateError
+from wsecho.tls.configuration import TlsConfiguration
+from wsecho.tls.contexts import server_context
 from wsecho.tls.development import LONGEST_DAYS, DevelopmentCertificate, make_development_certificate
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
@@ -139,7 +141,9 @@ class CertificateTests(DevelopmentTestCase):
     def test_server_starts_with_it(self) -> None:
         """The files are what a server context takes."""
         made = self.make("localhost")
-        context = server_context(str(made.certificate), str(made.private_key), now=lambda: NOW)
+        context = server_context(
+            TlsConfiguration((CertificateAndKey(made.certificate, made.private_key),)), now=lambda: NOW
+        )
         self.assertIsInstance(context, SSL.Context)
 
 

@@ -21,7 +21,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from wsecho.policy.hosts import canonical_host, list_of_texts, parse_wildcard
 from wsecho.policy.text import escape_peer_text
-from wsecho.tls.contexts import CertificateError
+from wsecho.tls.certificates import CertificateError
 
 __all__ = ["LONGEST_DAYS", "DevelopmentCertificate", "make_development_certificate"]
 
