@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
+import gc
 import os
 import socket
+import weakref
 from typing import Any
 from unittest.mock import patch
 
@@ -42,6 +44,10 @@ from wsecho.wire.client import (
 from wsecho.wire.response import accept_value
 
 PROXY = HttpProxy(host="proxy.example", port=3128)
+
+
+class Phases(list[ClientPhase]):
+    """A list that can be referred to weakly."""
 
 
 class UnderTls(Transport):
@@ -253,6 +259,48 @@ class AttemptTests(SynchronousTestCase):
         self.successResultOf(self.result)
         self.assertFalse(transport.disconnecting)
         self.end(transport)
+
+    def test_forgets(self) -> None:
+        """What the program gave is let go when the attempt has failed, and when the connection has ended:
+        without waiting for the garbage collector."""
+
+        def refuse() -> None:
+            factory: Any = self.reactor.tcpClients[-1][2]
+            factory.clientConnectionFailed(None, Failure(error.ConnectionRefusedError()))
+
+        def unknown() -> None:
+            self.reactor.resolver.answer()
+
+        def status() -> None:
+            self.reach().protocol.dataReceived(b"HTTP/1.1 403 Forbidden\r\n\r\n")
+
+        def end() -> None:
+            transport = self.reach()
+            self.answer(transport)
+            self.end(transport)
+
+        gc.disable()
+        self.addCleanup(gc.enable)
+        for url, happen in (
+            ("ws://192.0.2.1/", refuse),
+            ("ws://example.com/", unknown),
+            ("ws://192.0.2.1/", status),
+            ("ws://192.0.2.1/", end),
+        ):
+            service, phases = Service(), Phases()
+            gone = weakref.ref(service), weakref.ref(phases)
+            result = connect(
+                self.reactor,
+                ClientRequest(url=url),
+                service=service,
+                on_phase=phases.append,
+                settings=Settings(ping_interval=0.0),
+            )
+            result.addBoth(lambda _: None)
+            happen()
+            self.reactor.advance(0)
+            del service, phases, result
+            self.assertEqual([reference() for reference in gone], [None, None], happen.__name__)
 
     def test_wrong_tls(self) -> None:
         """What makes no TLS connections is refused at the call, by name."""

@@ -84,7 +84,7 @@ def connect(
     if tls is not None and not IOpenSSLClientConnectionCreator.providedBy(tls):
         raise TypeError(f"tls: {type(tls).__name__} provides no IOpenSSLClientConnectionCreator")
     settings = Settings() if settings is None else settings
-    attempt = _Attempt(reactor, request.authority, settings.handshake_timeout)
+    attempt = _Attempt(reactor, request.authority, settings.handshake_timeout, on_phase)
     factory = ClientFactory(
         request,
         reactor=reactor,
@@ -96,18 +96,13 @@ def connect(
         on_open=attempt.opened,
         on_failed=attempt.failed,
     )
-    tell = _tell_nobody if on_phase is None else on_phase
     try:
-        endpoint = _endpoint(reactor, request, settings, tls, proxy, tell)
+        endpoint = _endpoint(reactor, request, settings, tls, proxy, attempt.reached)
     except ConnectFailed as failed:
         attempt.failed(failed)
     else:
         attempt.begin(endpoint, factory)
     return attempt.result
-
-
-def _tell_nobody(phase: ClientPhase) -> None:
-    return None
 
 
 def _endpoint(
@@ -140,34 +135,47 @@ def _endpoint(
 
 
 class _Attempt:
-    """One attempt: whoever ends it first decides."""
+    """One attempt: whoever ends it first decides.
 
-    def __init__(self, reactor: Any, target: str, seconds: float) -> None:
+    Endpoints and Autobahn's protocols refer to themselves and live until the garbage collector comes; what
+    they know of the program goes through here, and is forgotten at the end.
+    """
+
+    def __init__(
+        self, reactor: Any, target: str, seconds: float, on_phase: Callable[[ClientPhase], None] | None
+    ) -> None:
         self.result: Deferred[ClientProtocol] = Deferred(lambda _: self._cancelled())
         self._target = target
         self._seconds = seconds
         self._timer: IDelayedCall | None = reactor.callLater(seconds, self._timed_out) if seconds else None
+        self._on_phase = on_phase
+        self._factory: ClientFactory | None = None
         self._connecting: Deferred[Any] | None = None
         self._connection: ClientProtocol | None = None
         self._given_up: ConnectFailed | None = None
         self._is_over = False
 
     def begin(self, endpoint: IStreamClientEndpoint, factory: ClientFactory) -> None:
+        self._factory = factory
         self._connecting = endpoint.connect(factory)
         self._connecting.addErrback(self._unreachable)
+
+    def reached(self, phase: ClientPhase) -> None:
+        if self._on_phase is not None:
+            self._on_phase(phase)
 
     def made(self, connection: ClientProtocol) -> None:
         self._connection = connection
 
     def opened(self, connection: ClientProtocol) -> None:
-        if self._ends():
-            self.result.callback(connection)
-        else:
-            # Given up by the service, while it was told of the opening.
-            connection.dropConnection(abort=True)
+        self._ends()
+        self.result.callback(connection)
 
     def failed(self, failed: ConnectFailed) -> None:
+        factory = self._factory
         if self._ends():
+            if factory is not None:
+                factory.forget()
             self.result.errback(failed)
 
     def _ends(self) -> bool:
@@ -176,6 +184,7 @@ class _Attempt:
         timer, self._timer = self._timer, None
         if timer is not None:
             timer.cancel()
+        self._on_phase = self._factory = self._connecting = self._connection = None
         return is_first
 
     def _unreachable(self, failure: Failure) -> None:
@@ -196,6 +205,8 @@ class _Attempt:
         self._given_up = failed
         if self._connection is not None:
             self._connection.reject(failed, why)
+            # A service that gives up while it is told of the opening has an open connection.
+            self._connection.dropConnection(abort=True)
         else:
             assert self._connecting is not None
             self._connecting.cancel()

@@ -205,6 +205,8 @@ class ClientProtocol(Messages, AutobahnClientProtocol):  # type: ignore[misc]
                 handle = self.link.getHandle()
             self.failure = connection_lost(reason, self.request.authority, handle)
         super().connectionLost(reason)
+        # Autobahn's protocols live until the garbage collector comes; their service must not.
+        self.service = None
 
 
 class ClientFactory(AutobahnClientFactory):  # type: ignore[misc]
@@ -322,5 +324,11 @@ class ClientFactory(AutobahnClientFactory):  # type: ignore[misc]
 
     def connection_lost(self, connection: ClientProtocol) -> None:
         """The transport has ended."""
-        if self._on_failed is not None and connection.failure is not None:
-            self._on_failed(connection.failure)
+        on_failed = self._on_failed
+        self.forget()
+        if on_failed is not None and connection.failure is not None:
+            on_failed(connection.failure)
+
+    def forget(self) -> None:
+        """Let go of the program: there is nothing more to tell."""
+        self.service = self._on_made = self._on_open = self._on_failed = None
