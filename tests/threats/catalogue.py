@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from tests.threats import decisions, ends, heads, logs, origins
+from collections.abc import Mapping
+
+from tests.threats import decisions, ends, forwarding, heads, logs, origins
 from tests.threats.scenario import Scenario
 
-__all__ = ["SCENARIOS"]
+__all__ = ["CHAPTERS", "SCENARIOS"]
 
-SCENARIOS: tuple[Scenario, ...] = tuple(
-    value
-    for module in (heads, origins, decisions, ends, logs)
-    for value in vars(module).values()
-    if isinstance(value, Scenario)
-)
+CHAPTERS: Mapping[str, tuple[Scenario, ...]] = {
+    title: tuple(value for value in vars(module).values() if isinstance(value, Scenario))
+    for title, module in (
+        ("The request head", heads),
+        ("Pages of other origins", origins),
+        ("Proxies", forwarding),
+        ("While a connection is decided on", decisions),
+        ("Ends", ends),
+        ("Logs", logs),
+    )
+}
+
+SCENARIOS: tuple[Scenario, ...] = tuple(scenario for chapter in CHAPTERS.values() for scenario in chapter)

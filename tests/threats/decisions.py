@@ -37,7 +37,7 @@ def second_handshake(stage: Stage) -> Outcome:
 
 
 def _times(count: int) -> str:
-    return {0: "never", 1: "once", 2: "twice"}.get(count, f"{count} times")
+    return {0: "not at all", 1: "once", 2: "twice"}.get(count, f"{count} times")
 
 
 @scenario("A peer that leaves while it is decided on", "no onOpen after onClose", falls=BOTH)
@@ -63,8 +63,9 @@ def flood_before_the_decision(stage: Stage) -> Outcome:
     while taken < 8 * 1024**2 and visitor.transport.producerState == "producing":
         visitor.send(frame(2, bytes(65528)))
         taken += 65536
+    is_bounded = taken <= 131072
     return Outcome(
-        taken <= 131072, f"{taken // 1024} KiB taken" + ("" if taken > 131072 else ", then paused")
+        is_bounded, f"{taken // 1024} KiB taken, then paused" if is_bounded else "all taken and kept"
     )
 
 

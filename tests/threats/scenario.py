@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock, deferLater
@@ -91,8 +92,8 @@ class Visitor:
     :ivar transport: the server's transport
     """
 
-    def __init__(self, factory: Any, clock: Clock) -> None:
-        self.transport = _Transport(clock)
+    def __init__(self, factory: Any, clock: Clock, host: str = "127.0.0.1") -> None:
+        self.transport = _Transport(clock, IPv4Address("TCP", host, 40000))
         self.protocol: Any = factory.buildProtocol(self.transport.getPeer())
         self.transport.protocol = self.protocol
         self._clock = clock
@@ -210,9 +211,9 @@ class Stage:
         """A factory of the server on the stage's clock."""
         return self.subject.factory(self.clock, Situation(**situation))
 
-    def visitor(self, factory: Any = None, **situation: Any) -> Visitor:
-        """A peer that has connected and sent nothing."""
-        visitor = Visitor(self.factory(**situation) if factory is None else factory, self.clock)
+    def visitor(self, factory: Any = None, host: str = "127.0.0.1", **situation: Any) -> Visitor:
+        """A peer at the address `host` that has connected and sent nothing."""
+        visitor = Visitor(self.factory(**situation) if factory is None else factory, self.clock, host)
         self.addCleanup(visitor.finish)
         return visitor
 

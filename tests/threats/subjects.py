@@ -13,13 +13,16 @@ from typing import Any
 
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
 from twisted.internet.defer import Deferred
+from twisted.protocols.haproxy import proxyEndpoint
 
 from wsecho.policy.hosts import AllowedHosts
 from wsecho.policy.origins import AllowedOrigins
+from wsecho.policy.proxies import TrustedProxies
 from wsecho.policy.settings import Settings
 from wsecho.wire.beneath import ReactorTimer
 from wsecho.wire.factory import ServerFactory
 from wsecho.wire.protocol import ServerProtocol
+from wsecho.wire.proxy_header import ProxyHeaderFactory
 
 __all__ = ["SUBJECTS", "TUNED", "UNTOUCHED", "WSECHO", "Situation", "Subject"]
 
@@ -30,12 +33,14 @@ class Situation:
 
     :ivar origins: whose pages may connect, each with its port; None for whatever the server does by itself
     :ivar hosts: by which names the server goes; None for any
+    :ivar proxies: the addresses of the proxies in front
     :ivar decide: what the program answers in ``onConnect``; None for no opinion
     :ivar handshake_timeout: seconds; the same for the others
     """
 
     origins: Sequence[str] | None = None
     hosts: Sequence[str] | None = None
+    proxies: Sequence[str] = ()
     decide: Callable[[], Deferred[None]] | None = None
     handshake_timeout: float = 10.0
     close_timeout: float = 5.0
@@ -103,8 +108,24 @@ class Subject(ABC):
         return factory
 
     @abstractmethod
+    def taking_proxy_headers(self, factory: Any) -> Any:
+        """The factory behind what reads PROXY headers."""
+
+    @abstractmethod
+    def peer(self, protocol: Any) -> str:
+        """The address that the program finds for its peer."""
+
+    @abstractmethod
     def _make(self, reactor: Any, situation: Situation) -> Any:
         """The factory itself."""
+
+
+class _Unbound:
+    """An endpoint that listens nowhere."""
+
+    def listen(self, factory: Any) -> Any:
+        """The factory itself."""
+        return factory
 
 
 class _Untouched(Subject):
@@ -118,6 +139,17 @@ class _Untouched(Subject):
         # Its own timer asks the global reactor, also when it is given another one.
         factory._batched_timer = ReactorTimer(reactor)
         return factory
+
+    def taking_proxy_headers(self, factory: Any) -> Any:
+        # As a haproxy: endpoint does it.
+        return proxyEndpoint(_Unbound()).listen(factory)  # type: ignore[arg-type]
+
+    def peer(self, protocol: Any) -> str:
+        told: str = protocol.peer  # tcp4:ADDRESS:PORT, or what a header said
+        if not told.startswith("tcp"):
+            return told
+        address: str = protocol.transport.getPeer().host
+        return address
 
 
 class _Tuned(_Untouched):
@@ -141,6 +173,8 @@ class _Tuned(_Untouched):
             allowedOrigins=["*"] if situation.origins is None else list(situation.origins),
             allowNullOrigin=False,
             maxConnections=10_000,
+            # The only way to see a proxy's clients: how many proxies there are, not which.
+            trustXForwardedFor=len(situation.proxies),
         )
         return factory
 
@@ -160,9 +194,16 @@ class _Ours(Subject):
             ),
             origins=AllowedOrigins(situation.origins or ()),
             hosts=AllowedHosts(situation.hosts),
+            proxies=TrustedProxies(situation.proxies),
         )
         factory.protocol = _Wsecho
         return factory
+
+    def taking_proxy_headers(self, factory: Any) -> Any:
+        return ProxyHeaderFactory(factory, factory.proxies)
+
+    def peer(self, protocol: Any) -> str:
+        return str(protocol.peer_address.host)
 
 
 UNTOUCHED: Subject = _Untouched()

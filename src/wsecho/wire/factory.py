@@ -44,7 +44,7 @@ class ServerFactory(AutobahnFactory):  # type: ignore[misc]
     :param origins: who may connect; same origin only when None
     :param hosts: accepted Host headers; any when None
     :param proxies: whose ``Forwarded`` and ``X-Forwarded-For`` headers are believed; nobody's when None. For
-        the PROXY protocol see :class:`wsecho.wire.proxy_header.ProxyHeaderEndpoint`
+        the PROXY protocol see ``wsecho.wire.proxy_header.ProxyHeaderEndpoint``
     :param subprotocols: supported subprotocols; the client's first that is among them is spoken (as in Qt's
         ``QWebSocketServer::setSupportedSubprotocols``), none is fine
     :param server_name: value of the ``Server`` header; empty sends none
