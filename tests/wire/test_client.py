@@ -275,6 +275,7 @@ class AttemptTests(SynchronousTestCase):
             self.reach().protocol.dataReceived(b"HTTP/1.1 403 Forbidden\r\n\r\n")
 
         def end() -> None:
+            self.reactor.resolver.answer("192.0.2.1")
             transport = self.reach()
             self.answer(transport)
             self.end(transport)
@@ -285,7 +286,7 @@ class AttemptTests(SynchronousTestCase):
             ("ws://192.0.2.1/", refuse),
             ("ws://example.com/", unknown),
             ("ws://192.0.2.1/", status),
-            ("ws://192.0.2.1/", end),
+            ("ws://example.com/", end),
         ):
             service, phases = Service(), Phases()
             gone = weakref.ref(service), weakref.ref(phases)

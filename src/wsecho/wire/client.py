@@ -135,11 +135,7 @@ def _endpoint(
 
 
 class _Attempt:
-    """One attempt: whoever ends it first decides.
-
-    Endpoints and Autobahn's protocols refer to themselves and live until the garbage collector comes; what
-    they know of the program goes through here, and is forgotten at the end.
-    """
+    """One attempt: whoever ends it first decides. The factory knows it until there is nothing to tell."""
 
     def __init__(
         self, reactor: Any, target: str, seconds: float, on_phase: Callable[[ClientPhase], None] | None
@@ -172,10 +168,9 @@ class _Attempt:
         self.result.callback(connection)
 
     def failed(self, failed: ConnectFailed) -> None:
-        factory = self._factory
         if self._ends():
-            if factory is not None:
-                factory.forget()
+            if self._factory is not None:
+                self._factory.forget()
             self.result.errback(failed)
 
     def _ends(self) -> bool:
@@ -184,7 +179,6 @@ class _Attempt:
         timer, self._timer = self._timer, None
         if timer is not None:
             timer.cancel()
-        self._on_phase = self._factory = self._connecting = self._connection = None
         return is_first
 
     def _unreachable(self, failure: Failure) -> None:
