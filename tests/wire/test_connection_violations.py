@@ -341,6 +341,18 @@ class CompressionLimitTests(WireTestCase):
             peer.send(data)
             self.assertEqual(peer.frames[0].payload[:2], code.to_bytes(2, "big"), data)
 
+    def test_corrupt_says_zlib(self) -> None:
+        """Where Autobahn lets zlib's own exception through, as its version 26.7 does, it is 1007 all the
+        same."""
+
+        def corrupt(*arguments: Any, **options: Any) -> bytes:
+            raise zlib.error("Error -3")
+
+        peer = self.open(1000)
+        peer.protocol._perMessageCompress.decompress_message_data = corrupt
+        peer.send(frame(TEXT, b"x", rsv=4))
+        self.assertEqual(peer.protocol.end, End(EndReason.INVALID_PAYLOAD, 1007))
+
     def test_context(self) -> None:
         """Messages one after another share their context in both directions, as long as the connection
         lives."""

@@ -8,6 +8,7 @@ How a connection opens is :mod:`wsecho.wire.protocol` and :mod:`wsecho.wire.clie
 
 from __future__ import annotations
 
+import zlib
 from typing import Any
 
 from autobahn.exception import Disconnected
@@ -56,6 +57,9 @@ class Messages(Connection):
     def consumeData(self) -> None:
         try:
             super().consumeData()
+        except zlib.error:
+            # Autobahn 26.7 lets it through; later ones call this themselves.
+            self._invalid_payload("compressed data is corrupt")
         except Exception:
             # Of any other callback of Autobahn's that a program overrides.
             self._program_failed("consumeData")
