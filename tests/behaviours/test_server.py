@@ -126,8 +126,8 @@ class ListeningTests(LoopbackTestCase):
             await self.client().open(f"ws://{taken.local_address}:{taken.local_port}")
 
     async def test_server_goes_away_while_clients_are_connected(self) -> None:
-        """What Qt does in its destructor, leaving ``async with`` does here: every client is disconnected. To let
-        go of the object does nothing: the reactor keeps a server that listens."""
+        """Leaving ``async with`` is what Qt does in its destructor: every client is disconnected. To let go
+        of the object does nothing: the reactor keeps a server that listens."""
         async with self.server() as server:
             await server.listen("127.0.0.1")
             client = self.client()
