@@ -125,6 +125,9 @@ class BroadcastTests(WireTestCase):
         one.send(frame(TEXT, b"x"), frame(TEXT, b"y"))
         self.assertEqual(three.messages(), ["x", "y"])
         self.assertEqual(len(self.flushLoggedErrors()), 1)
+        number = two.protocol.id
+        self.assertIn(f"<connection {number} on channel ''> could not take a publication", self.log)
+        self.assertEqual(repr(factory.broadcast.member("c")), "<connection None on channel 'c'>")
 
     def test_slow_receiver(self) -> None:
         """A receiver that reads nothing delays nobody: its frames wait in its own transport."""

@@ -118,4 +118,4 @@ class Hub(Generic[P]):
             try:
                 member.deliver(publication)
             except Exception:
-                _log.failure("a member could not take a publication")
+                _log.failure("{member!r} could not take a publication", member=member)

@@ -76,6 +76,10 @@ class ChannelMember:
         self._connection: Any = None
         self.channel = channel
 
+    def __repr__(self) -> str:
+        number = None if self._connection is None else self._connection.id
+        return f"<connection {number} on channel {self.channel!r}>"
+
     def opened(self, connection: Any) -> None:
         """Join the channel."""
         self._connection = connection
