@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import trustme
-from autobahn.twisted.websocket import WebSocketServerProtocol
+from autobahn.twisted.websocket import WebSocketClientProtocol, WebSocketServerProtocol
 from OpenSSL import SSL
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory
@@ -18,9 +20,11 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from tests.wire.harness import Certificates, Loopback, Socket, certificates
 from wsecho.wire import beneath
 from wsecho.wire.beneath import (
+    ATTRIBUTES,
     BENEATH,
     ReactorTimer,
     SilentLogger,
+    attributes_of_autobahn,
     certificate_problem,
     missing,
     queued_bytes,
@@ -47,6 +51,27 @@ class MissingTests(SynchronousTestCase):
         """A name that is gone is reported."""
         self.pretend({(WebSocketServerProtocol, "_gone"): (("self",), "called: never")})
         self.assertEqual(missing(), ["WebSocketServerProtocol._gone is gone"])
+
+    def test_attribute_gone(self) -> None:
+        """An attribute that is gone is reported."""
+        self.patch(beneath, "ATTRIBUTES", ATTRIBUTES | {"isGone"})
+        self.assertEqual(missing(), ["attribute isGone is gone"])
+
+    def test_attributes_are_listed(self) -> None:
+        """The list has every attribute of Autobahn's that our protocols and factories name, but for its
+        options."""
+        options = {*WebSocketServerProtocol.CONFIG_ATTRS, *WebSocketClientProtocol.CONFIG_ATTRS}
+        known = attributes_of_autobahn() - options
+        assert beneath.__file__ is not None
+        wire = Path(beneath.__file__).parent
+        named = {
+            node.attr
+            for module in ("connection", "messages", "protocol", "client_protocol", "observed", "factory")
+            for node in ast.walk(ast.parse((wire / f"{module}.py").read_text(encoding="utf-8")))
+            if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "self"
+        }
+        self.assertEqual(named & known - ATTRIBUTES, set())
+        self.assertIn("current_frame", named & known)
 
     def test_other_arguments(self) -> None:
         """A name that takes other arguments is reported, with both."""

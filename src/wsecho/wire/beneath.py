@@ -11,6 +11,7 @@ Autobahn fails there first, by name.
 
 from __future__ import annotations
 
+import ast
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -21,10 +22,12 @@ from autobahn.twisted.websocket import (
     WebSocketServerFactory,
     WebSocketServerProtocol,
 )
+from autobahn.websocket import protocol
 from OpenSSL import _util
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 __all__ = [
+    "ATTRIBUTES",
     "BENEATH",
     "AutobahnClientFactory",
     "AutobahnClientProtocol",
@@ -32,6 +35,7 @@ __all__ = [
     "AutobahnServerProtocol",
     "ReactorTimer",
     "SilentLogger",
+    "attributes_of_autobahn",
     "certificate_problem",
     "missing",
     "queued_bytes",
@@ -82,10 +86,38 @@ BENEATH: Mapping[tuple[type, str], tuple[tuple[str, ...], str]] = {
 }  # fmt: skip
 
 
+ATTRIBUTES = frozenset({
+    "_batched_timer", "_isMessageCompressed", "_perMessageCompress", "_wskey", "autoPingPending",
+    "autoPingPendingCall", "autoPingTimeoutCall", "closedByMe", "control_frame_data", "current_frame",
+    "data", "droppedByMe", "failedByMe", "frame_data", "frame_length", "http_headers",
+    "http_request_host", "http_request_params", "http_request_path", "http_request_uri", "is_closed",
+    "localCloseCode", "localCloseReason", "message_data", "message_data_total_length",
+    "message_is_binary", "openHandshakeTimeoutCall", "peer", "protocols", "remoteCloseCode",
+    "remoteCloseReason", "state", "trafficStats", "wasClean", "wasCloseHandshakeTimeout",
+    "wasMaxFramePayloadSizeExceeded", "wasNotCleanReason", "wasOpenHandshakeTimeout",
+    "websocket_extensions", "websocket_extensions_in_use", "websocket_key", "websocket_origin",
+    "websocket_protocol_in_use", "websocket_protocols", "websocket_version",
+})  # fmt: skip
+"""What Autobahn keeps of a connection, or of a factory, and wsecho reads or sets. Its options are elsewhere: in
+the factories."""
+
+
+def attributes_of_autobahn() -> set[str]:
+    """The attributes that Autobahn's protocols and factories set on themselves, as their source says."""
+    targets: list[ast.expr] = []
+    for node in ast.walk(ast.parse(inspect.getsource(protocol))):
+        if isinstance(node, ast.Assign):
+            targets += node.targets
+        elif isinstance(node, ast.AnnAssign):
+            targets.append(node.target)
+    found = (part for target in targets for part in ast.walk(target) if isinstance(part, ast.Attribute))
+    return {part.attr for part in found if ast.unparse(part.value) == "self"}
+
+
 def missing() -> list[str]:
-    """One line for each name of :data:`BENEATH` that Autobahn lacks, or whose arguments differ; empty when
-    all is well."""
-    lines = []
+    """One line for each name of :data:`BENEATH` and :data:`ATTRIBUTES` that Autobahn lacks, or whose arguments
+    differ; empty when all is well."""
+    lines = [f"attribute {name} is gone" for name in sorted(ATTRIBUTES - attributes_of_autobahn())]
     for (owner, name), (arguments, _) in BENEATH.items():
         function = getattr(owner, name, None)
         if function is None:
