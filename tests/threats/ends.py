@@ -17,7 +17,7 @@ BOTH = (UNTOUCHED, TUNED)
 
 #: Timers of the server on loopback, and how long it is waited for them, in seconds of real time.
 _TIMERS: dict[str, Any] = {"close_timeout": 0.2, "ping_interval": 0.2, "ping_timeout": 0.2}
-_PATIENCE = 1.5
+_PATIENCE = 3.0
 
 
 async def _open(stage: Stage, *, tls: bool = False) -> Visit:
