@@ -15,6 +15,7 @@ from wsecho.app.configuration import (
     Setting,
     read_configuration,
 )
+from wsecho.policy.clients import PeerCertificate
 from wsecho.policy.options import TABLE
 from wsecho.policy.origins import OriginRequest
 from wsecho.policy.quantities import ACCEPTED_DURATIONS, ACCEPTED_SIZES
@@ -312,14 +313,44 @@ class TogetherTests(ConfigurationTestCase):
             "--private-key=k.pem: has no certificate; accepted is --certificate=FILE with --private-key=FILE",
         )
 
-    def test_one_pair(self) -> None:
-        """More than one pair is not available yet."""
-        line = self.refused(
+    def test_several_certificates(self) -> None:
+        """Certificates and keys are pairs in the order they are given."""
+        configuration = self.read(
             "listen-tls=tcp:443", "certificate=a", "private-key=b", "certificate=c", "private-key=d"
         )
-        self.assertTrue(
-            line.startswith("--certificate=c: more than one certificate is not available yet; accepted"), line
+        self.assertEqual(configuration.certificates, (("a", "b"), ("c", "d")))
+
+    def test_client_authority_without_use(self) -> None:
+        """An authority of clients is refused where it would not be asked, or could be gone around."""
+        self.assertEqual(
+            self.refused("client-ca=ca.pem"),
+            "--client-ca=ca.pem: nothing uses it; accepted is --client-ca=FILE with --listen-tls=ENDPOINT",
         )
+        tls = ("listen-tls=tcp:443", "certificate=a", "private-key=b", "client-ca=ca.pem")
+        for plain in ("listen=tcp:80", "port=80"):
+            self.assertEqual(
+                self.refused(*tls, plain),
+                f"--client-ca=ca.pem: clients of --{plain} show no certificate; accepted is --client-ca=FILE "
+                "with --listen-tls=ENDPOINT only",
+            )
+        self.assertIsNone(self.read(*tls).clients())
+
+    def test_allowed_clients(self) -> None:
+        """Names of clients are judged, and need an authority."""
+        tls = ("listen-tls=tcp:443", "certificate=a", "private-key=b")
+        clients = self.read(*tls, "client-ca=ca.pem", "allow-client=CN=a", "allow-client=b.example").clients()
+        assert clients is not None
+        self.assertIs(clients(PeerCertificate("", dns_names=("b.example",))), True)
+        self.assertIs(clients(PeerCertificate("CN=a", common_names=("a",))), True)
+        self.assertIs(clients(None), False)
+        self.assertEqual(
+            self.refused(*tls, "allow-client=b.example"),
+            "--allow-client=b.example: needs an authority; accepted is --allow-client=NAME with "
+            "--client-ca=FILE",
+        )
+        line = self.refused(*tls, "client-ca=ca.pem", "allow-client=192.0.2.1")
+        self.assertTrue(line.startswith("--allow-client=192.0.2.1: "), line)
+        self.assertIn("is no name of a client; accepted are a DNS name", line)
 
     def test_certificate_without_use(self) -> None:
         """A certificate that no listener uses is refused: the operator believes that there is TLS."""
@@ -329,8 +360,8 @@ class TogetherTests(ConfigurationTestCase):
     def test_pair(self) -> None:
         """A TLS listener with a pair is accepted, and the pair is at hand."""
         configuration = self.read("listen-tls=tcp:443", "certificate=c.pem", "private-key=k.pem")
-        self.assertEqual(configuration.certificate, ("c.pem", "k.pem"))
-        self.assertIsNone(self.read().certificate)
+        self.assertEqual(configuration.certificates, (("c.pem", "k.pem"),))
+        self.assertEqual(self.read().certificates, ())
 
     def test_deflate_needs_limits(self) -> None:
         """Compression without a limit of size is refused, whoever gave the 0."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from io import StringIO
 from typing import Any
 
@@ -26,11 +28,15 @@ from wsecho.app.service import (
     paths_served,
     say_on_stderr,
 )
+from wsecho.policy.clients import PeerCertificate
 from wsecho.policy.hosts import AllowedHosts
 from wsecho.policy.origins import OriginRequest
 from wsecho.policy.settings import Settings
 from wsecho.services.broadcast import ChannelMember
 from wsecho.services.echo import EchoService
+from wsecho.tls.certificates import CertificateError
+from wsecho.tls.development import make_development_certificate
+from wsecho.tls.verification import Verification
 from wsecho.web.page import page
 
 from .logs import logged_lines
@@ -105,7 +111,8 @@ class FakeProcess:
         self.handling: list[int] = []
         self.failures = 0
 
-    def handle_signals(self) -> None:
+    def handle_signals(self, reload: Callable[[], object]) -> None:
+        self.reload = reload
         self.handling.append(len(self.lines))
 
     def fail(self) -> None:
@@ -128,7 +135,9 @@ class WebSocketServiceTests(SynchronousTestCase):
         self.process = FakeProcess(self.lines)
         self.said: list[str] = []
 
-    def service(self, *listeners: FakeListener, hosts: AllowedHosts | None = None) -> WebSocketService:
+    def service(
+        self, *listeners: FakeListener, hosts: AllowedHosts | None = None, tls: Any = None
+    ) -> WebSocketService:
         """A service on these listeners."""
         return WebSocketService(
             self.reactor,
@@ -136,6 +145,7 @@ class WebSocketServiceTests(SynchronousTestCase):
             FakeFactory,
             hosts=hosts,
             paths=PATHS,
+            tls=tls,
             process=self.process,  # type: ignore[arg-type]
             say=self.said.append,
         )
@@ -153,6 +163,38 @@ class WebSocketServiceTests(SynchronousTestCase):
         self.assertEqual(listener.times, 1)
         self.assertEqual(self.lines, [f"listening on ws://127.0.0.1:9000/ : {PATHS}"])
         self.assertEqual(self.process.handling, [0])
+
+    def test_reload(self) -> None:
+        """A signal to reload reads the certificates again; what is wrong is told, and nothing ends."""
+
+        class Certificates:
+            problem = ""
+
+            def reload(self) -> None:
+                if self.problem:
+                    raise CertificateError(self.problem)
+
+        tls = Certificates()
+        service = self.service(FakeListener("a", succeed([tcp("127.0.0.1", 1)])), tls=tls)
+        service.startService()
+        self.reactor.run()
+        self.lines.clear()
+        self.process.reload()
+        tls.problem = 'certificate file "a": Permission denied'
+        self.process.reload()
+        self.assertEqual(
+            self.lines,
+            [
+                "reload: new connections get the certificates as they are now; open ones go on",
+                'reload: certificate file "a": Permission denied; the old certificates stay',
+            ],
+        )
+        self.assertTrue(service.running)
+
+    def test_nothing_to_reload(self) -> None:
+        """Without TLS a signal to reload does nothing."""
+        self.service().reload()
+        self.assertEqual(self.lines, ["reload: there is nothing to reload"])
 
     def test_start_without_privileges(self) -> None:
         """A service that is only started listens then, and once."""
@@ -355,11 +397,54 @@ class BuildTests(SynchronousTestCase):
         configuration = self.configuration(
             listen_tls="tcp:0", certificate="nowhere.pem", private_key="nowhere.key"
         )
-        for build in (lambda: build_tls(configuration), lambda: build_listeners(configuration, Clock())):
+        for build in (lambda: build_tls(configuration), lambda: build_service(configuration, Clock())):
             line = str(self.assertRaises(ConfigurationError, build))
             self.assertTrue(line.startswith("--certificate=nowhere.pem: certificate file"), line)
             self.assertTrue(line.endswith("No such file or directory"), line)
         self.assertIsNone(build_tls(self.configuration()))
+
+    def test_several_certificates(self) -> None:
+        """All pairs are read, each error names the option of its own file, and a reload reads the same
+        files."""
+        names = [self.mktemp(), self.mktemp()]
+        made = [make_development_certificate(name, now=datetime.now(UTC)) for name in names]
+        given: dict[str, Any] = {
+            "listen_tls": "tcp:0",
+            "certificate": [os.path.relpath(one.certificate) for one in made],
+            "private_key": [os.path.relpath(one.private_key) for one in made],
+        }
+        creator = build_tls(self.configuration(**given))
+        assert creator is not None
+        self.assertEqual(
+            [pair.certificate for pair in creator.configuration.certificates],
+            [str(one.certificate.absolute()) for one in made],
+        )
+        self.assertIs(creator.configuration.verification, Verification.NONE)
+        made[1].certificate.write_bytes(b"")
+        line = str(self.assertRaises(ConfigurationError, build_tls, self.configuration(**given)))
+        self.assertTrue(line.startswith(f"--certificate={given['certificate'][1]}: certificate file"), line)
+
+    def test_client_authority(self) -> None:
+        """With --client-ca clients need a certificate, --allow-client says whose; a wrong file is told."""
+        made = make_development_certificate(self.mktemp(), now=datetime.now(UTC))
+        given: dict[str, str | list[str]] = {
+            "listen_tls": "tcp:0",
+            "certificate": str(made.certificate),
+            "private_key": str(made.private_key),
+        }
+        configuration = self.configuration(**given, client_ca=str(made.ca), allow_client="device.example")
+        creator = build_tls(configuration)
+        assert creator is not None
+        self.assertIs(creator.configuration.verification, Verification.REQUIRED)
+        clients = factory_maker(configuration, Clock())(True).clients
+        assert clients is not None
+        self.assertIs(clients(PeerCertificate("", dns_names=("device.example",))), True)
+        self.assertIs(clients(PeerCertificate("", dns_names=("other.example",))), False)
+        self.assertIsNone(factory_maker(self.configuration(), Clock())(False).clients)
+        error = self.assertRaises(
+            ConfigurationError, build_tls, self.configuration(**given, client_ca="nowhere.pem")
+        )
+        self.assertTrue(str(error).startswith("--client-ca=nowhere.pem: client CA file"), error)
 
     def test_factories(self) -> None:
         """A factory has what the configuration says."""

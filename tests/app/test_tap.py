@@ -176,7 +176,7 @@ class ForegroundTests(TwistdTestCase):
         await echoes(self, await open_websocket(self, url))
         child.kill("TERM")
         await child.ended
-        self.assertIn(b"SIGHUP: there is nothing to reload yet", child.out)
+        self.assertIn(b"reload: there is nothing to reload", child.out)
         self.assertEqual(child.status, 0)
 
     async def test_tls(self) -> None:

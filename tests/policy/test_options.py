@@ -64,8 +64,6 @@ NOT_AVAILABLE_YET = {
     "slow-consumer",
     "stall-timeout",
     "drain-timeout",
-    "client-ca",
-    "allow-client",
     "workers",
     "engine",
     "history-size",

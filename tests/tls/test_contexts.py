@@ -40,7 +40,7 @@ from tests.tls.harness import (
 from wsecho.tls.beneath import set_groups
 from wsecho.tls.certificates import CertificateAndKey, CertificateError
 from wsecho.tls.configuration import TlsConfiguration, TlsVersion
-from wsecho.tls.contexts import ConfiguredCreator, server_creator
+from wsecho.tls.contexts import ConfiguredCreator, check_certificate, server_creator
 from wsecho.tls.verification import Verification
 
 # RFC 8446 6, RFC 5246 7.2.2
@@ -347,6 +347,14 @@ class ConfiguredTests(SynchronousTestCase):
         self.assertRaises(CertificateError, creator.reload)
         self.assertIs(creator.context, context)
         shake_hands(client_side(), server_side(creator))
+
+    def test_check(self) -> None:
+        """A pair can be judged by itself."""
+        check_certificate(self.pair("localhost"))
+        error = self.assertRaises(
+            CertificateError, check_certificate, CertificateAndKey("nowhere", "nowhere")
+        )
+        self.assertEqual(str(error), 'certificate file "nowhere": No such file or directory')
 
     def test_another_configuration(self) -> None:
         """A creator takes another configuration, or keeps the old one when that cannot be used."""

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from wsecho.app.listeners import check_description
 from wsecho.hub.channels import is_channel_name
+from wsecho.policy.clients import AllowedClients
 from wsecho.policy.hosts import AllowedHosts
 from wsecho.policy.options import CHANNEL_OPTIONS, OPTIONS, TABLE, Kind, option
 from wsecho.policy.origins import AllowedOrigins
@@ -110,10 +111,13 @@ class Configuration:
         return None if value is None else str(value)
 
     @property
-    def certificate(self) -> tuple[str, str] | None:
-        """The files of the certificate and its key; None without TLS."""
-        pairs = tuple(zip(self.texts("certificate"), self.texts("private-key"), strict=True))
-        return pairs[0] if pairs else None
+    def certificates(self) -> tuple[tuple[str, str], ...]:
+        """The files of each certificate and its key; empty without TLS."""
+        return tuple(zip(self.texts("certificate"), self.texts("private-key"), strict=True))
+
+    def clients(self) -> AllowedClients | None:
+        """Return the policy of ``--allow-client``; None for any client."""
+        return AllowedClients(self.texts("allow-client")) if self.texts("allow-client") else None
 
     def settings(self) -> Settings:
         """Return the limits and timers."""
@@ -202,6 +206,8 @@ def _read(row: Option, raw: object, source: str) -> Scalar:
             AllowedHosts([str(value)])
         elif row.kind is Kind.CIDR:
             TrustedProxies([str(value)])
+        elif row.name == "allow-client":
+            AllowedClients([str(value)])
         elif row.kind is Kind.ENDPOINT:
             check_description(str(value))
     except ValueError as error:
@@ -293,11 +299,6 @@ def _check_together(configuration: Configuration) -> None:
             f"{named('private-key', keys[len(certificates)])}: has no certificate; "
             "accepted is --certificate=FILE with --private-key=FILE"
         )
-    if len(certificates) > 1:
-        raise ConfigurationError(
-            f"{named('certificate', certificates[1])}: more than one certificate is not available yet; "
-            "accepted is one --certificate=FILE with one --private-key=FILE"
-        )
     if texts("listen-tls") and not certificates:
         raise ConfigurationError(
             f"{named('listen-tls', texts('listen-tls')[0])}: needs a certificate; "
@@ -309,6 +310,7 @@ def _check_together(configuration: Configuration) -> None:
             f"{named('certificate', certificates[0])}: nothing uses it; "
             "accepted is --certificate=FILE with --listen-tls=ENDPOINT"
         )
+    _check_clients(configuration)
     if configuration["compression"] == "deflate":
         for name in ("max-message-size", "max-frame-size"):
             if configuration[name] == 0:
@@ -316,3 +318,27 @@ def _check_together(configuration: Configuration) -> None:
                     f"{named(name)}: no limit is refused with --compression=deflate; "
                     "accepted is a size above 0"
                 )
+
+
+def _check_clients(configuration: Configuration) -> None:
+    """Raise `ConfigurationError` where clients that must have a certificate could come without."""
+    named, texts = configuration.named, configuration.texts
+    if configuration["client-ca"] is None:
+        if texts("allow-client"):
+            raise ConfigurationError(
+                f"{named('allow-client', texts('allow-client')[0])}: needs an authority; "
+                "accepted is --allow-client=NAME with --client-ca=FILE"
+            )
+        return
+    if not texts("listen-tls"):
+        raise ConfigurationError(
+            f"{named('client-ca')}: nothing uses it; accepted is --client-ca=FILE with --listen-tls=ENDPOINT"
+        )
+    plain = named("listen", texts("listen")[0]) if texts("listen") else None
+    if plain is None and configuration.port is not None:
+        plain = named("port")
+    if plain is not None:
+        raise ConfigurationError(
+            f"{named('client-ca')}: clients of {plain} show no certificate; "
+            "accepted is --client-ca=FILE with --listen-tls=ENDPOINT only"
+        )

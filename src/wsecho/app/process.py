@@ -65,9 +65,14 @@ class Process:
         self._set_handler = set_handler
         self._at_exit = at_exit
         self._is_stopping = False
+        self._reload: Callable[[], object] | None = None
 
-    def handle_signals(self) -> None:
-        """Take the signals over; to be called when the reactor runs, not before."""
+    def handle_signals(self, reload: Callable[[], object]) -> None:
+        """Take the signals over; to be called when the reactor runs, not before.
+
+        :param reload: called in the reactor for each SIGHUP.
+        """
+        self._reload = reload
         for number in (signal.SIGTERM, signal.SIGINT):
             self._set_handler(number, self._stop_requested)
         self._set_handler(signal.SIGHUP, self._reload_requested)
@@ -81,7 +86,7 @@ class Process:
         self._reactor.callFromThread(self._stop_or_crash, number)
 
     def _reload_requested(self, number: int, frame: FrameType | None) -> None:
-        self._reactor.callFromThread(_log.info, "SIGHUP: there is nothing to reload yet")
+        self._reactor.callFromThread(self._reload)
 
     def _stop_or_crash(self, number: int) -> None:
         name = signal.Signals(number).name

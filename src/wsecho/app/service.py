@@ -13,6 +13,7 @@ Rules of this file:
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -28,7 +29,9 @@ from wsecho.policy.hosts import LOOPBACK_HOSTS, AllowedHosts
 from wsecho.services.broadcast import BroadcastService
 from wsecho.services.echo import EchoService
 from wsecho.services.routes import Routes
-from wsecho.tls.contexts import CertificateError, ServerConnectionCreator, server_creator
+from wsecho.tls.certificates import CertificateAndKey, CertificateError
+from wsecho.tls.configuration import TlsConfiguration
+from wsecho.tls.contexts import ConfiguredCreator, check_certificate
 from wsecho.web.page import page
 from wsecho.wire.factory import ServerFactory
 
@@ -83,6 +86,7 @@ class WebSocketService(Service):
     :param hosts: the Host values for all listeners; None for loopback names on those that only this machine
         reaches, and any on others.
     :param paths: what is served where, for the start lines.
+    :param tls: whose certificates are read again when that is asked for; None when no listener ends TLS.
     :param process: whose signals are handled, and which stops when a listener fails late; None for a service
         in somebody else's program.
     :param say: besides the log, gets the line of what keeps the server from starting.
@@ -96,6 +100,7 @@ class WebSocketService(Service):
         *,
         hosts: AllowedHosts | None,
         paths: str,
+        tls: ConfiguredCreator | None = None,
         process: Process | None = None,
         say: Callable[[str], object] | None = None,
     ) -> None:
@@ -104,6 +109,7 @@ class WebSocketService(Service):
         self._make_factory = make_factory
         self._hosts = hosts
         self._paths = paths
+        self._tls = tls
         self._process = process
         self._say = say
         self._factories: list[IsFactory] = []
@@ -145,6 +151,19 @@ class WebSocketService(Service):
         stopped = self._stop_listening()
         return gatherResults([stopped, *(maybeDeferred(factory.shutdown) for factory in self._factories)])
 
+    def reload(self) -> None:
+        """Read the certificates again, for connections that come. Files that cannot be used are told, and the
+        old ones stay."""
+        if self._tls is None:
+            _log.info("reload: there is nothing to reload")
+            return
+        try:
+            self._tls.reload()
+        except CertificateError as error:
+            _log.error("reload: {line}; the old certificates stay", line=str(error))
+        else:
+            _log.info("reload: new connections get the certificates as they are now; open ones go on")
+
     def _bind(self, listener: IListener) -> None:
         factory = self._make_factory(listener.is_secure)
         self._factories.append(factory)
@@ -182,7 +201,7 @@ class WebSocketService(Service):
         if not self.running:
             return
         if self._process is not None:
-            self._process.handle_signals()
+            self._process.handle_signals(self.reload)
         self._is_announced = True
         self._tell(self._ports)
 
@@ -205,11 +224,13 @@ def paths_served(mode: str) -> str:
     return "/ and /echo echo, /broadcast and /broadcast/CHANNEL broadcast"
 
 
-def build_listeners(configuration: Configuration, reactor: Any) -> list[IListener]:
+def build_listeners(
+    configuration: Configuration, reactor: Any, creator: ConfiguredCreator | None = None
+) -> list[IListener]:
     """Return what the configuration wants to be listened on.
 
-    :raises ConfigurationError: a certificate cannot be used, or a description needs a socket that systemd did
-        not hand over.
+    :param creator: what gives connections their TLS.
+    :raises ConfigurationError: a description needs a socket that systemd did not hand over.
     """
     listeners: list[IListener] = []
     proxies = configuration.proxies()
@@ -217,7 +238,6 @@ def build_listeners(configuration: Configuration, reactor: Any) -> list[IListene
         only_host = configuration.is_given("host") and not configuration.is_given("port")
         name = configuration.named("host" if only_host else "port")
         listeners.append(PortListener(reactor, name, configuration.port, configuration.host, proxies))
-    creator = build_tls(configuration)
     for option, its_creator in (("listen", None), ("listen-tls", creator)):
         for description in configuration.texts(option):
             name = configuration.named(option, description)
@@ -228,18 +248,29 @@ def build_listeners(configuration: Configuration, reactor: Any) -> list[IListene
     return listeners
 
 
-def build_tls(configuration: Configuration) -> ServerConnectionCreator | None:
+def build_tls(configuration: Configuration) -> ConfiguredCreator | None:
     """Return what gives connections their TLS; None without a certificate.
 
-    :raises ConfigurationError: the certificate or its key cannot be used.
+    :raises ConfigurationError: a certificate, a key or the authority of clients cannot be used.
     """
-    if configuration.certificate is None:
+    if not configuration.certificates:
         return None
-    certificate, private_key = configuration.certificate
+    # The names must mean the same files when they are read again, in whatever folder the daemon runs.
+    pairs = [
+        CertificateAndKey(os.path.abspath(certificate), os.path.abspath(key))
+        for certificate, key in configuration.certificates
+    ]
+    for pair, (certificate, _) in zip(pairs, configuration.certificates, strict=True):
+        try:
+            check_certificate(pair)
+        except CertificateError as error:
+            raise ConfigurationError(f"{configuration.named('certificate', certificate)}: {error}") from None
+    client_ca = configuration["client-ca"]
+    authority = None if client_ca is None else os.path.abspath(str(client_ca))
     try:
-        return server_creator(certificate, private_key)
+        return ConfiguredCreator(TlsConfiguration(tuple(pairs), client_ca=authority))
     except CertificateError as error:
-        raise ConfigurationError(f"{configuration.named('certificate', certificate)}: {error}") from None
+        raise ConfigurationError(f"{configuration.named('client-ca')}: {error}") from None
 
 
 def factory_maker(configuration: Configuration, reactor: Any) -> Callable[[bool], ServerFactory]:
@@ -251,7 +282,7 @@ def factory_maker(configuration: Configuration, reactor: Any) -> Callable[[bool]
     )
     route = Routes(configuration.text("mode"), EchoService(), broadcast)
     settings, origins = configuration.settings(), configuration.origins()
-    proxies = configuration.proxies()
+    proxies, clients = configuration.proxies(), configuration.clients()
 
     def make_factory(is_secure: bool) -> ServerFactory:
         return ServerFactory(
@@ -259,6 +290,7 @@ def factory_maker(configuration: Configuration, reactor: Any) -> Callable[[bool]
             settings=settings,
             origins=origins,
             proxies=proxies,
+            clients=clients,
             subprotocols=configuration.texts("subprotocol"),
             server_name=configuration.text("server-name"),
             is_secure=is_secure,
@@ -287,14 +319,16 @@ def build_service(
     """Return the service of a configuration.
 
     :param process: see `WebSocketService`; the same for `say`.
-    :raises ConfigurationError: see `build_listeners`.
+    :raises ConfigurationError: see `build_listeners` and `build_tls`.
     """
+    tls = build_tls(configuration)
     return WebSocketService(
         reactor,
-        build_listeners(configuration, reactor),
+        build_listeners(configuration, reactor, tls),
         factory_maker(configuration, reactor),
         hosts=configuration.hosts(),
         paths=paths_served(configuration.text("mode")),
+        tls=tls,
         process=process,
         say=say,
     )

@@ -95,7 +95,7 @@ END_REASONS: tuple[ReasonRow, ...] = (
     ReasonRow(EndReason.HEAD_TOO_LARGE, Blame.PEER, None, 431, "The request head, one of its lines, or their number was beyond the limit."),
     ReasonRow(EndReason.HOST_DENIED, Blame.PEER, None, 421, "The Host header names a host that is not served here."),
     ReasonRow(EndReason.ORIGIN_DENIED, Blame.PEER, None, 403, "The origin policy refused the connection."),
-    ReasonRow(EndReason.DENIED, Blame.PEER, None, None, "The embedding program refused the connection in onConnect, with a status of its own."),
+    ReasonRow(EndReason.DENIED, Blame.PEER, None, None, "The embedding program refused the connection in onConnect, with a status of its own, or the client's certificate was not one that is admitted."),
     ReasonRow(EndReason.UNAVAILABLE, Blame.SERVER, None, 503, "A limit on connections was reached, or the decision on the connection took too long."),
     ReasonRow(EndReason.HANDSHAKE_TIMEOUT, Blame.PEER, None, 408, "The opening handshake, TLS included, was not finished in time."),
     ReasonRow(EndReason.HANDSHAKE_ABANDONED, Blame.NETWORK, None, None, "The peer left before the connection was open."),

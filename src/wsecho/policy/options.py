@@ -89,7 +89,7 @@ TABLE: Final[tuple[Option, ...]] = (
     Option(
         name="certificate",
         kind=Kind.FILE,
-        meaning="The certificate for --listen-tls and the chain to its root, PEM.",
+        meaning="The certificate for --listen-tls and the chain to its root, PEM; several are chosen by SNI.",
         default=(),
         qt="the QSslConfiguration of the server",
         reason="Only the operator has one; `wsecho make-certificate` makes one for development.",
@@ -427,22 +427,25 @@ TABLE: Final[tuple[Option, ...]] = (
     Option(
         name="client-ca",
         kind=Kind.FILE,
-        meaning="Ask clients for a certificate of this authority, PEM.",
+        meaning="Let in only clients with a certificate of this authority, PEM.",
         default=None,
         qt="no verification",
         reason="Only the operator has one.",
-        enforced=False,
+        enforced=True,
     ),
     Option(
         name="allow-client",
         kind=Kind.TEXT,
         metavar="NAME",
-        meaning="Admit clients whose certificate has this name only.",
+        meaning=(
+            "Admit clients whose certificate has this name only, as it stands there: a DNS name, a URI, an "
+            "email address, or CN=..., a common name."
+        ),
         default=(),
         qt=_NOT_IN_QT,
         reason="Every certificate of the authority is good unless somebody narrows it.",
         repeatable=True,
-        enforced=False,
+        enforced=True,
     ),
     Option(
         name="workers",

@@ -35,6 +35,7 @@ __all__ = [
     "CertificateError",
     "ConfiguredCreator",
     "ServerConnectionCreator",
+    "check_certificate",
     "server_context",
     "server_creator",
     "trust",
@@ -227,6 +228,14 @@ def use_common_options(context: SSL.Context, minimum_version: int, ciphers: str,
     # An idle connection gives its two buffers of 17 kB back.
     context.set_mode(SSL.MODE_RELEASE_BUFFERS)
     context.set_info_callback(alerts_told)
+
+
+def check_certificate(pair: CertificateAndKey) -> None:
+    """Read a certificate and its key, and let OpenSSL judge them.
+
+    :raises CertificateError: see `server_context`
+    """
+    use_certificate(SSL.Context(SSL.TLS_METHOD), pair.load())
 
 
 def use_certificate(context: SSL.Context, certificate: LoadedCertificate) -> None:

@@ -16,6 +16,7 @@ from autobahn.websocket.compress import (
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
+from wsecho.policy.clients import PeerCertificate
 from wsecho.policy.hosts import AllowedHosts
 from wsecho.policy.http import HttpAnswer
 from wsecho.policy.origins import AllowedOrigins, OriginPolicy, admitting_option
@@ -45,6 +46,8 @@ class ServerFactory(AutobahnFactory):  # type: ignore[misc]
     :param hosts: accepted Host headers; any when None
     :param proxies: whose ``Forwarded`` and ``X-Forwarded-For`` headers are believed; nobody's when None. For
         the PROXY protocol see ``wsecho.wire.proxy_header.ProxyHeaderEndpoint``
+    :param clients: who may connect by its certificate, asked with the verified one or None before anything
+        else is answered; everybody when None
     :param subprotocols: supported subprotocols; the client's first that is among them is spoken (as in Qt's
         ``QWebSocketServer::setSupportedSubprotocols``), none is fine
     :param server_name: value of the ``Server`` header; empty sends none
@@ -68,6 +71,7 @@ class ServerFactory(AutobahnFactory):  # type: ignore[misc]
         origins: OriginPolicy | None = None,
         hosts: AllowedHosts | None = None,
         proxies: TrustedProxies | None = None,
+        clients: Callable[[PeerCertificate | None], bool] | None = None,
         subprotocols: Sequence[str] = (),
         server_name: str = "",
         is_secure: bool = False,
@@ -85,6 +89,7 @@ class ServerFactory(AutobahnFactory):  # type: ignore[misc]
         self.origins: OriginPolicy = AllowedOrigins() if origins is None else origins
         self.hosts = AllowedHosts() if hosts is None else hosts
         self.proxies = TrustedProxies() if proxies is None else proxies
+        self.clients = clients
         self.debug = debug
         self.route: Callable[[str], IService | None] = self._any_path if route is None else route
         self.page: Callable[[str], HttpAnswer | None] = _no_page if page is None else page

@@ -16,6 +16,7 @@ from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from wsecho.policy.clients import PeerCertificate
 from wsecho.policy.end_reasons import EndReason, reason_for_status
 from wsecho.policy.http import HttpAnswer, render
 from wsecho.policy.lifecycle import Event, Phase
@@ -26,11 +27,12 @@ from wsecho.wire.admission import HeadBuffer, HeadRefused, RequestHead, Upgrade,
 from wsecho.wire.beneath import AutobahnServerProtocol
 from wsecho.wire.link import Hold
 from wsecho.wire.messages import Messages
+from wsecho.wire.peer_certificate import peer_certificate
 
 if TYPE_CHECKING:
     from wsecho.wire.factory import ServerFactory
 
-__all__ = ["OriginDenied", "ServerProtocol"]
+__all__ = ["OpeningRequest", "OriginDenied", "ServerProtocol"]
 
 _log = Logger("wsecho")
 _PLAIN_TEXT = (("Content-Type", "text/plain; charset=utf-8"),)
@@ -41,6 +43,17 @@ class OriginDenied(ConnectionDeny):
 
     def __init__(self) -> None:
         super().__init__(ConnectionDeny.FORBIDDEN, "origin not allowed")  # type: ignore[no-untyped-call]
+
+
+class OpeningRequest(ConnectionRequest):
+    """Autobahn's, with who the client is.
+
+    :ivar peer_certificate: the client's verified certificate; None when it showed none
+    """
+
+    __slots__ = ("peer_certificate",)
+
+    peer_certificate: PeerCertificate | None
 
 
 class ServerProtocol(Messages, AutobahnServerProtocol):  # type: ignore[misc]
@@ -54,11 +67,14 @@ class ServerProtocol(Messages, AutobahnServerProtocol):  # type: ignore[misc]
     - messages that arrive after wsecho sent Close are discarded;
     - ``sendClose`` takes every code that may be sent (RFC 6455 section 7.4), 1001 and 1013 among them.
 
-    :ivar request: the opening handshake's ``ConnectionRequest``; None before it
+    :ivar request: the opening handshake's ``ConnectionRequest``, with ``peer_certificate``; None before it
+    :ivar peer_certificate: the client's verified certificate, from the opening handshake on; None when it
+        showed none
     """
 
     factory: ServerFactory
-    request: ConnectionRequest | None = None
+    request: OpeningRequest | None = None
+    peer_certificate: PeerCertificate | None = None
 
     _decision: Deferred[Any] | None = None
 
@@ -112,6 +128,12 @@ class ServerProtocol(Messages, AutobahnServerProtocol):  # type: ignore[misc]
         path = unquote(head.path, errors="replace")
         if not factory.hosts.allows(head.host):
             raise HeadRefused(421, "the Host header names no host that is served here")
+        if self.link.is_secure:
+            self.peer_certificate = peer_certificate(self.link.getHandle())
+        # "is not True": what forgets to decide opens no door.
+        if factory.clients is not None and factory.clients(self.peer_certificate) is not True:
+            self._refuse(403, "the client certificate is not allowed", reason=EndReason.DENIED)
+            return
         if head.method not in ("GET", "HEAD"):
             raise HeadRefused(405, "the method is neither GET nor HEAD", [("Allow", "GET, HEAD")])
         if not head.wants_websocket or head.method == "HEAD":
@@ -151,8 +173,8 @@ class ServerProtocol(Messages, AutobahnServerProtocol):  # type: ignore[misc]
         self.websocket_extensions = self._usable_extensions(upgrade.extensions)
         self._wskey = upgrade.key
         self._decoded_path = path
-        request: Any = ConnectionRequest
-        self.request = request(
+        make_request: Any = OpeningRequest
+        request = make_request(
             self.peer,
             headers,
             self.http_request_host,
@@ -163,9 +185,11 @@ class ServerProtocol(Messages, AutobahnServerProtocol):  # type: ignore[misc]
             self.websocket_protocols,
             self.websocket_extensions,
         )
+        request.peer_certificate = self.peer_certificate
+        self.request = request
         self._advance(Event.HEAD_ACCEPTED)
         self._pending += rest
-        decision = Deferred.fromCoroutine(self._decide(self.request))
+        decision = Deferred.fromCoroutine(self._decide(request))
         self._decision = decision
         decision.addCallbacks(self._decided, self._refused)
         decision.addErrback(self._decision_broke)
