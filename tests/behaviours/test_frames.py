@@ -322,7 +322,7 @@ class BufferTests(FramesTestCase):
         self.assertEqual(messages, ["onetwo", "three"])
 
     def test_data_while_the_slot_runs(self) -> None:
-        """A slot that stops and resumes reading gets what came behind its message as messages of their own."""
+        """A slot that stops and resumes reading: what came behind its message are messages of their own."""
         socket, peer, record = self.meet()
 
         def slot(message: str) -> None:
