@@ -1,4 +1,7 @@
-"""The tests of wsecho: one module for each source module, run by `trial tests` from the top of the checkout."""
+"""The tests of wsecho: one module for each source module.
+
+Run by `python -m twisted.trial tests` from the top of the checkout.
+"""
 
 from hypothesis import settings
 
