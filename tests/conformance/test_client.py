@@ -45,6 +45,17 @@ CLIENT = (
     "socket.create_connection((url.hostname, url.port)); print(sys.argv[2])"
 )
 
+#: A client that comes again and again, until nobody listens.
+UNTIL_REFUSED = """
+import socket, sys, urllib.parse
+url = urllib.parse.urlsplit(sys.argv[1])
+while True:
+    try:
+        socket.create_connection((url.hostname, url.port)).close()
+    except OSError:
+        break
+"""
+
 
 class FuzzingServer:
     """A suite whose server finds what it was told to find.
@@ -241,7 +252,12 @@ class MainTests(SynchronousTestCase):
 
     def test_a_server_that_dies(self) -> None:
         """A fuzzing server that ends by itself leaves nothing to judge by."""
-        self.suite.script = SERVER.format(starts=True).replace("    while True:\n        ", "    ")
+        forever = "    while True:\n        listening.accept()[0].close()\n"
+        self.suite.script = SERVER.format(starts=True).replace(
+            forever, "    listening.accept()\n    os._exit(0)\n"
+        )
+        # The listening socket lives as long as the process: a refused connection tells that it is over.
+        self.client(UNTIL_REFUSED)
         status, said = self.run_main("--transport", "ws")
         self.assertEqual(status, 1)
         self.assertIn("FAULT: ws: the fuzzing server ended", said)
