@@ -14,10 +14,14 @@ author = "wsecho contributors"
 copyright = "2026, wsecho contributors"
 version = release = _project["version"]
 
-extensions = ["myst_parser", "generated"]
+extensions = ["myst_parser", "generated", "reference", "qt_members"]
 myst_enable_extensions = ["deflist", "fieldlist"]
 myst_heading_anchors = 3
 nitpicky = True
+# What a program imports from wsecho must be on a page. For the names of others there is no inventory, which
+# would need the network, and the inner modules are nobody's concern.
+nitpick_ignore_regex = [("py:.*", r"(?!wsecho\.[A-Z]).*")]
+default_role = "code"
 exclude_patterns = ["_build"]
 smartquotes = False
 
