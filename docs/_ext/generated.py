@@ -7,6 +7,7 @@ replaced with the Markdown that the function of this name in `PARTS` returns. No
 from __future__ import annotations
 
 import re
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from wsecho.policy import options
 from wsecho.policy.close_codes import CLOSE_CODES
 from wsecho.policy.end_reasons import END_REASONS
 from wsecho.policy.lifecycle import TRANSITIONS
+from wsecho.policy.settings import Settings, option_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -83,6 +85,20 @@ def reserved_options() -> str:
     return "\n".join(lines)
 
 
+def limits() -> str:
+    """The limits and timers of `Settings` as a table: Qt, library, command line, reason."""
+    lines = [
+        "| in `Settings` | Qt | library | command line | 0 means | reason |",
+        "|---|---|---|---|---|---|",
+    ]
+    for field in fields(Settings):
+        row = options.option(option_name(field.name))
+        library = _default(row) if row.library is None else f"`{row.format(row.library)}`"
+        cells = (_prose(row.qt), library, _default(row), _prose(row.zero or ""), _prose(row.reason))
+        lines.append(f"| `{field.name}` | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 def end_reasons() -> str:
     """Why connections end, as a table."""
     lines = ["| reason | whose doing | code | status | meaning |", "|---|---|---|---|---|"]
@@ -125,6 +141,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "option-overview": option_overview,
     "option-details": option_details,
     "reserved-options": reserved_options,
+    "limits": limits,
     "end-reasons": end_reasons,
     "close-codes": close_codes,
     "life-cycle": life_cycle,
@@ -138,7 +155,7 @@ def fill(page: str) -> str:
 
 def _source_read(app: Sphinx, _name: str, source: list[str]) -> None:
     if _MARK.search(source[0]):
-        for name in ("options", "close_codes", "end_reasons", "lifecycle"):
+        for name in ("options", "settings", "close_codes", "end_reasons", "lifecycle"):
             app.env.note_dependency(str(Path(options.__file__).with_name(f"{name}.py")))
         app.env.note_dependency(__file__)
         source[0] = fill(source[0])
