@@ -1,0 +1,372 @@
+"""Tests for the guides in docs/: each block of Python that a page shows is run, and does what the page says.
+
+A block is marked `<!-- test: NAME -->`, and the test of that name in its page's class runs it.
+"""
+
+import inspect
+import re
+import sys
+import unittest
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+from twisted.internet import reactor as the_reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.ssl import Certificate, optionsForClientTLS
+from twisted.internet.task import deferLater
+from twisted.trial.unittest import TestCase
+from websockets.asyncio.client import connect as asyncio_connect
+from websockets.sync.client import connect as connect_program
+
+from tests.app.servers import twistd
+from tests.checkout import CHECKOUT
+from tests.serving import TIMEOUT, python_environment, run_python, serving
+from wsecho import ConnectFailed, HandshakeOptions, ServerFactory, Settings, WebSocket, WebSocketServer
+
+reactor: Any = the_reactor
+
+_BLOCK = re.compile(r"^<!-- test: ([a-z-]+) -->\n```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+class GuideTestCase(TestCase):
+    """A page whose blocks are run.
+
+    :cvar page: its name in docs/
+    """
+
+    page = ""
+
+    def blocks(self) -> dict[str, str]:
+        """The page's blocks, by name."""
+        text = (CHECKOUT / "docs" / self.page).read_text(encoding="utf-8")
+        found = _BLOCK.findall(text)
+        self.assertEqual(text.count("```python"), len(found), "a block without a name")
+        self.assertEqual(len(dict(found)), len(found), "a name twice")
+        return dict(found)
+
+    def run_block(self, name: str, **names: Any) -> dict[str, Any]:
+        """Run a block, in which `names` are known, and return the names that are known then."""
+        exec(compile(self.blocks()[name], f"{self.page}: {name}", "exec"), names)
+        return names
+
+    def server(self, name: str) -> AbstractContextManager[list[str]]:
+        """Run a block that is the program of a server, on a free port."""
+        code = self.blocks()[name].replace("9000", "0")
+        if "asyncio.run" in code:
+            # Unlike Twisted's reactor, asyncio does nothing about the signal that ends a service.
+            code = f"import signal, sys\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit())\n{code}"
+        return serving([sys.executable, "-c", code], env=python_environment())
+
+    def assert_echo(self, name: str) -> None:
+        """A block is a program that echoes text and binary, and ends in order."""
+        with (
+            self.server(name) as (url,),
+            connect_program(url, open_timeout=TIMEOUT, close_timeout=TIMEOUT, proxy=None) as client,
+        ):
+            for message in ("text", b"binary"):
+                client.send(message)
+                self.assertEqual(client.recv(TIMEOUT), message)
+
+    async def listen(self, factory: ServerFactory) -> str:
+        """Listen with a factory until the test ends, and return the URL without a path."""
+        port = await serverFromString(reactor, "tcp:0:interface=127.0.0.1").listen(factory)
+        self.addCleanup(port.stopListening)
+        self.addCleanup(factory.shutdown)
+        return f"ws://127.0.0.1:{port.getHost().port}"
+
+    async def start(self, server: WebSocketServer) -> str:
+        """Listen with a server until the test ends, and return the URL."""
+        self.addCleanup(server.shutdown)
+        await server.listen("127.0.0.1")
+        return server.server_url
+
+    async def open(self, url: str, **options: Any) -> WebSocket:
+        """A client's connection, until the test ends."""
+        socket = WebSocket(reactor=reactor, **options)
+        self.addCleanup(socket.when_disconnected)
+        self.addCleanup(socket.abort)
+        return await socket.open(url)
+
+    async def refusal(self, url: str, **options: Any) -> int | None:
+        """The status of the refusal of a client."""
+        with self.assertRaises(ConnectFailed) as failed:
+            await self.open(url, **options)
+        status: int | None = failed.exception.status
+        return status
+
+    def assert_all_run(self, case: type) -> None:
+        """Each block of the page has its test, and each test its block."""
+        tests = {name.removeprefix("test_") for name in vars(case) if name.startswith("test_")}
+        self.assertEqual(tests - {"every_block"}, {name.replace("-", "_") for name in self.blocks()})
+
+
+class WritingAServerTests(GuideTestCase):
+    """docs/writing-a-server.md."""
+
+    page = "writing-a-server.md"
+
+    def test_every_block(self) -> None:
+        """Each block of the page is run."""
+        self.assert_all_run(WritingAServerTests)
+
+    def test_signals(self) -> None:
+        """The echo server with signals echoes."""
+        self.assert_echo("signals")
+
+    def test_async_for(self) -> None:
+        """The echo server with coroutines echoes."""
+        self.assert_echo("async-for")
+
+    def test_protocol(self) -> None:
+        """The echo server with a protocol echoes."""
+        self.assert_echo("protocol")
+
+    async def test_route(self) -> None:
+        """A route leads to two services, and any other path is 404."""
+        url = await self.listen(self.run_block("route")["factory"])
+        echo, shout = await self.open(f"{url}/echo"), await self.open(f"{url}/shout")
+        for socket in (echo, shout):
+            socket.send_text_message("hello")
+        self.assertEqual(await anext(echo), "hello")
+        self.assertEqual([await anext(shout), await anext(shout)], ["READY", "HELLO"])
+        self.assertEqual(await self.refusal(f"{url}/other"), 404)
+
+    async def test_origins(self) -> None:
+        """A list of origins holds for a factory and for a server."""
+        block = self.run_block("origins")
+        for url in (await self.listen(block["factory"]), await self.start(block["server"])):
+            for origin in ("https://app.example.com", "https://a.example.org"):
+                await self.open(url, origin=origin)
+            self.assertEqual(await self.refusal(url, origin="https://example.org"), 403)
+
+    async def test_origin_signal(self) -> None:
+        """A slot that is a coroutine function decides on the origin, in its time."""
+
+        async def known_origins() -> set[str]:
+            return await deferLater(reactor, 0, lambda: {"https://app.example.com"})
+
+        url = await self.start(self.run_block("origin-signal", known_origins=known_origins)["server"])
+        await self.open(url, origin="https://app.example.com")
+        self.assertEqual(await self.refusal(url, origin="https://evil.example"), 403)
+
+    async def test_on_connect(self) -> None:
+        """onConnect decides on the whole request, in its time, after the origin policy."""
+
+        async def find_user(token: str) -> str | None:
+            return await deferLater(reactor, 0, {"secret": "ann"}.get, token)
+
+        factory = ServerFactory()
+        factory.protocol = self.run_block("on-connect", find_user=find_user)["Members"]
+        url = await self.listen(factory)
+        await self.open(f"{url}/?token=secret")
+        self.assertEqual([connection.user for connection in factory.connections], ["ann"])
+        self.assertEqual(await self.refusal(f"{url}/?token=guess"), 401)
+        self.assertEqual(await self.refusal(f"{url}/?token=secret", origin="https://evil.example"), 403)
+
+    async def test_publish(self) -> None:
+        """A program speaks on the channel that a route leads to."""
+        block = self.run_block("publish")
+        url = await self.listen(block["factory"])
+        first, second = await self.open(f"{url}/news"), await self.open(f"{url}/news")
+        first.send_text_message("from a member")
+        self.assertEqual(await anext(second), "from a member")
+        block["broadcast"].publish("news", "it rains")
+        self.assertEqual([await anext(first), await anext(second)], ["it rains", "it rains"])
+
+    async def test_listeners(self) -> None:
+        """A member that speaks where members only listen is closed with 1008."""
+        block = self.run_block("listeners")
+        url = await self.listen(block["factory"])
+        socket = await self.open(f"{url}/broadcast/news")
+        block["factory"].publish("news", "it rains")
+        self.assertEqual(await anext(socket), "it rains")
+        socket.send_text_message("does it?")
+        await socket.when_disconnected()
+        self.assertEqual(socket.close_code, 1008)
+
+    async def assert_tls(self, name: str) -> Any:
+        """A block serves wss with the files of `make-certificate`."""
+        folder = Path(self.mktemp()).resolve()
+        folder.mkdir()
+        run_python("-m", "wsecho", "make-certificate", f"--directory={folder}")
+        code = self.blocks()[name].replace("9443", "0")
+        for file in ("certificate.pem", "private-key.pem"):
+            code = code.replace(f'"{file}"', repr(str(folder / file)))
+        names: dict[str, Any] = {}
+        exec(code, names)
+        served = await names["serve"](reactor)
+        is_server = isinstance(served, WebSocketServer)
+        self.addCleanup(served.shutdown if is_server else served.stopListening)
+        port = served.server_port if is_server else served.getHost().port
+        authority = Certificate.loadPEM((folder / "ca.pem").read_bytes())
+        socket = WebSocket(reactor=reactor)
+        socket.ssl_configuration = optionsForClientTLS("localhost", trustRoot=authority)
+        await socket.open(f"wss://127.0.0.1:{port}/")
+        self.addCleanup(socket.when_disconnected)
+        self.addCleanup(socket.abort)
+        return served
+
+    async def test_tls(self) -> None:
+        """A server in secure mode serves wss."""
+        server = await self.assert_tls("tls")
+        self.assertTrue(server.next_pending_connection().request_url.startswith("wss://"))
+
+    async def test_tls_endpoint(self) -> None:
+        """A factory behind an endpoint with TLS serves wss."""
+        await self.assert_tls("tls-endpoint")
+
+    async def test_settings(self) -> None:
+        """Settings hold for a factory and for a server."""
+        block = self.run_block("settings")
+        for url in (await self.listen(block["factory"]), await self.start(block["server"])):
+            socket = await self.open(url)
+            socket.send_binary_message(bytes(64 * 1024 + 1))
+            await socket.when_disconnected()
+            self.assertEqual(socket.close_code, 1009)
+
+    async def test_slow_socket(self) -> None:
+        """A peer that does not read is closed with 1013 when too much waits for it."""
+        send = self.run_block("slow-socket")["send"]
+        server = WebSocketServer(reactor=reactor)
+        socket = await self.open(await self.start(server))
+        socket.pause_reading()
+        ours = await anext(server)
+        for _ in range(1000):
+            if not ours.is_valid():
+                break
+            send(ours, "x" * 256 * 1024)
+            await deferLater(reactor, 0)
+        self.assertEqual(ours.close_code, 1013)
+        self.assertLess(ours.bytes_to_write, 2 * 1024 * 1024)
+
+    async def test_producer(self) -> None:
+        """A producer goes at the pace of the peer, and loses nothing."""
+        factory = ServerFactory()
+        factory.protocol = self.run_block("producer")["Counting"]
+        socket = WebSocket(reactor=reactor)
+        socket.pause_reading()
+        await socket.open(await self.listen(factory))
+        self.addCleanup(socket.when_disconnected)
+        self.addCleanup(socket.abort)
+        (ours,) = factory.connections
+        paused: Deferred[None] = Deferred()
+        pause = ours.pauseProducing
+
+        def note() -> None:
+            pause()
+            if not paused.called:
+                paused.callback(None)
+
+        self.patch(ours, "pauseProducing", note)
+        await paused
+        self.assertLess(ours.link.queued_bytes, 1024 * 1024)
+        socket.resume_reading()
+        for number in range(100_000):
+            self.assertEqual(await anext(socket), str(number))
+
+    def test_in_memory(self) -> None:
+        """The tests that the page shows pass."""
+        case = self.run_block("in-memory", __name__="block")["EchoTests"]
+        result = unittest.TestResult()
+        unittest.defaultTestLoader.loadTestsFromTestCase(case).run(result)
+        self.assertEqual((result.testsRun, result.errors, result.failures), (2, [], []))
+
+
+class ComingFromAsyncioTests(GuideTestCase):
+    """docs/coming-from-asyncio.md."""
+
+    page = "coming-from-asyncio.md"
+
+    def test_every_block(self) -> None:
+        """Each block of the page is run."""
+        self.assert_all_run(ComingFromAsyncioTests)
+
+    def test_websockets(self) -> None:
+        """The server of websockets echoes."""
+        self.assert_echo("websockets")
+
+    def test_wsecho(self) -> None:
+        """The server of wsecho echoes as well."""
+        self.assert_echo("wsecho")
+
+    def test_client(self) -> None:
+        """The client prints what either server sends back."""
+        for name in ("websockets", "wsecho"):
+            with self.server(name) as (url,):
+                client = self.blocks()["client"].replace("ws://127.0.0.1:9000/", url)
+                self.assertEqual(run_python("-c", client), "hello\n")
+
+    async def test_drain(self) -> None:
+        """The coroutine waits while the peer does not read, and when it has read, goes on."""
+        server = WebSocketServer(reactor=reactor)
+        socket = await self.open(await self.start(server))
+        socket.pause_reading()
+        ours = await anext(server)
+        sender = self.run_block("drain")["Sender"](ours)
+        sent = 0
+
+        async def send_all() -> None:
+            nonlocal sent
+            while sent < 200:
+                await sender.send("x" * 128 * 1024)
+                sent += 1
+
+        sending = Deferred.fromCoroutine(send_all())
+        while sender.waiting is None:
+            await deferLater(reactor, 0)
+        self.assertFalse(sending.called)
+        self.assertLess(ours.bytes_to_write, 256 * 1024)
+        socket.resume_reading()
+        for _ in range(200):
+            self.assertEqual(len(await anext(socket)), 128 * 1024)
+        await sending
+
+    def test_mixed(self) -> None:
+        """asyncio, websockets and wsecho work on one event loop."""
+        self.assertEqual(run_python("-W", "error::ResourceWarning", "-c", self.blocks()["mixed"]), "HELLO\n")
+
+
+class ComingFromQtTests(GuideTestCase):
+    """docs/coming-from-qt.md; its tables have tests of their own."""
+
+    page = "coming-from-qt.md"
+
+    def test_every_block(self) -> None:
+        """Each block of the page is run."""
+        self.assert_all_run(ComingFromQtTests)
+
+    async def test_names(self) -> None:
+        """The server that is written with Qt's names does what it says."""
+        server = self.run_block("names")["server"]
+        socket = WebSocket(reactor=reactor)
+        await socket.open(await self.start(server), HandshakeOptions(["chat"]))
+        self.assertEqual(socket.subprotocol, "chat")
+        socket.send_text_message("bye")
+        await socket.when_disconnected()
+        self.assertEqual((socket.close_code, socket.close_reason), (1000, "bye"))
+
+
+class ComparisonTests(TestCase):
+    """What docs/coming-from-asyncio.md says beside its blocks."""
+
+    def test_defaults(self) -> None:
+        """The defaults in the table are those of websockets and of wsecho."""
+        text = (CHECKOUT / "docs" / "coming-from-asyncio.md").read_text(encoding="utf-8")
+        rows = re.findall(r"^\| `(\w+)` \| (\S+) \| `(\w+)` \| (\S+) \|$", text, re.MULTILINE)
+        self.assertEqual(len(rows), 6)
+        theirs = inspect.signature(asyncio_connect.__init__).parameters
+        for their_name, their_default, name, default in rows:
+            self.assertEqual(their_default.strip("`"), str(theirs[their_name].default))
+            self.assertEqual(default.strip("`"), str(getattr(Settings(), name)).removesuffix(".0"))
+
+    def test_twistd(self) -> None:
+        """twistd serves on asyncio's reactor."""
+        options = ["--reactor=asyncio", "--pidfile=", "-n", "wsecho", "--port=0", "--host=127.0.0.1"]
+        with (
+            serving([*twistd(), *options], env=python_environment()) as (url,),
+            connect_program(url, open_timeout=TIMEOUT, close_timeout=TIMEOUT, proxy=None) as client,
+        ):
+            client.send("hello")
+            self.assertEqual(client.recv(TIMEOUT), "hello")
