@@ -161,6 +161,18 @@ class ClosingTests(WireTestCase):
         self.assertEqual(peer.protocol.told[-1][:3], ("close", False, 1006))
         self.assertTrue(peer.protocol.wasCloseHandshakeTimeout)
 
+    def test_option_of_autobahn(self) -> None:
+        """A program may set the close timeout by Autobahn's option; for ever, its 0, there is not."""
+        for seconds, effective in ((2, 2), (0, 5)):
+            factory = self.factory(close_timeout=5)
+            factory.setProtocolOptions(closeHandshakeTimeout=seconds)
+            peer = self.peer(factory).open()
+            peer.protocol.sendClose(1000)
+            self.clock.advance(effective - 0.1)
+            self.assertEqual(peer.transport.done, ["write"])
+            self.clock.advance(0.1)
+            self.assertEqual(peer.transport.done, ["write", "abortConnection"])
+
     def test_one_time_for_all_of_it(self) -> None:
         """The close timeout runs from our Close to the end of TCP: a peer that answers late and then does not
         end has no more of it."""

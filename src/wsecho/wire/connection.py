@@ -139,7 +139,7 @@ class Connection(_Autobahn):  # type: ignore[misc]
         self._advance(Event.PEER_FINISHED)
         self._cancel_decision()
         self._mark_dropped()
-        self.link.peer_finished(self.factory.settings.close_timeout)
+        self.link.peer_finished(self.close_timeout)
 
     def writeConnectionLost(self) -> None:
         """Our own half close is done; the peer's end is waited for."""
@@ -193,6 +193,13 @@ class Connection(_Autobahn):  # type: ignore[misc]
             return
         self.link.write(data)
 
+    @property
+    def close_timeout(self) -> float:
+        """Seconds from our Close frame to the end of the transport: Autobahn's option
+        ``closeHandshakeTimeout``, where 0, which there means for ever, leaves it to the settings."""
+        timeout: float = self.closeHandshakeTimeout or self.factory.settings.close_timeout
+        return timeout
+
     # -- the closing handshake --------------------------------------------------------------------------
 
     def sendClose(self, code: int | None = None, reason: str | None = None) -> None:
@@ -238,7 +245,7 @@ class Connection(_Autobahn):  # type: ignore[misc]
             # Whoever held reading wants no message any more, but the peer's Close must be seen.
             self.link.release(Hold.PROGRAM)
             # Autobahn's own timer ends with the peer's Close. This one goes on, to the end of TCP.
-            self.link.start_close_timer(self.factory.settings.close_timeout)
+            self.link.start_close_timer(self.close_timeout)
 
     def _send_close(self, why: EndReason, code: int | None, reason: bytes | None) -> None:
         """Write the Close frame of an open connection.
@@ -356,7 +363,7 @@ class Connection(_Autobahn):  # type: ignore[misc]
             self._advance(Event.FAILED)
             self._cancel_decision()
         self._mark_dropped()
-        self.link.finish(self.factory.settings.close_timeout)
+        self.link.finish(self.close_timeout)
 
     def _abort(self, why: EndReason) -> None:
         if self.phase is not Phase.GONE:
