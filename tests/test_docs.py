@@ -4,6 +4,7 @@ import re
 import sys
 import tomllib
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -13,7 +14,7 @@ from tests.serving import python_environment, run_python, serving
 from wsecho.app.configuration import read_configuration
 from wsecho.policy.close_codes import CLOSE_CODES
 from wsecho.policy.end_reasons import END_REASONS
-from wsecho.policy.lifecycle import TRANSITIONS
+from wsecho.policy.lifecycle import TRANSITIONS, Phase
 from wsecho.policy.options import TABLE
 
 DOCS = CHECKOUT / "docs"
@@ -145,6 +146,23 @@ class GeneratedTests(SynchronousTestCase):
         )
         self.assertRegex(generated.close_codes(), r"\| 1001 \| Going Away \| .* `--ping-timeout` \|")
         self.assertIn("| open | Close sent | closing |", generated.life_cycle())
+
+    def test_life_cycle_diagram(self) -> None:
+        """The drawing has a box for each phase, and an arrow with its events for each change of phase."""
+        drawing = generated.life_cycle_diagram()
+        self.assertNotIn("\n\n", drawing)
+        root = ET.fromstring(drawing)
+        texts = [text.text for text in root.iter("text")]
+        changes: dict[tuple[Phase, Phase], list[str]] = {}
+        for (before, event), after in TRANSITIONS.items():
+            if before is not after:
+                changes.setdefault((before, after), []).append(event.value)
+        self.assertEqual(
+            sorted(map(str, texts)),
+            sorted([*(phase.value for phase in Phase), *(", ".join(events) for events in changes.values())]),
+        )
+        arrows = [path for path in root.iter("path") if "marker-end" in path.attrib]
+        self.assertEqual((len(list(root.iter("rect"))), len(arrows)), (len(Phase), len(changes)))
 
     def test_markup(self) -> None:
         """Characters that Markdown would take for markup are shown as they are; options become code."""

@@ -8,23 +8,30 @@ from __future__ import annotations
 
 import re
 from dataclasses import fields
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wsecho.policy import options
 from wsecho.policy.close_codes import CLOSE_CODES
 from wsecho.policy.end_reasons import END_REASONS
-from wsecho.policy.lifecycle import TRANSITIONS
+from wsecho.policy.lifecycle import TRANSITIONS, Event, Phase
 from wsecho.policy.settings import Settings, option_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from sphinx.application import Sphinx
 
 _MARK = re.compile(r"^<!-- generated: ([a-z-]+) -->$", re.MULTILINE)
 _CODE = re.compile(r"(`[^`]+`|(?<!\S)--[a-z][a-z-]*(?:=[a-z-]+)?)")
 _SPECIAL = re.compile(r"[*_<\[\]|\\`]")
+#: Of the drawing, in pixels: a phase's box, and the distance from one to the next.
+_WIDTH, _HEIGHT, _PITCH = 110, 36, 92
+_LEFT, _TOP = 8, 8
+_RIGHT = _LEFT + _WIDTH
+#: Where the first arrow runs that passes phases over, right of the labels, and how far they are apart.
+_LANES, _LANE = 470, 18
 
 
 def _prose(text: str) -> str:
@@ -137,6 +144,75 @@ def life_cycle() -> str:
     return "\n".join(lines)
 
 
+def _edges() -> Mapping[tuple[Phase, Phase], list[Event]]:
+    edges: dict[tuple[Phase, Phase], list[Event]] = {}
+    for (before, event), after in TRANSITIONS.items():
+        if before is not after:
+            edges.setdefault((before, after), []).append(event)
+    return edges
+
+
+def _label(x: float, y: float, events: Iterable[Event]) -> str:
+    return f'<text x="{x}" y="{y}">{escape(", ".join(event.value for event in events))}</text>'
+
+
+def _arrow(path: str) -> str:
+    return f'<path d="{path}" marker-end="url(#life-cycle-arrow)"/>'
+
+
+def life_cycle_diagram() -> str:
+    """The same as a drawing: SVG without blank lines, so that it can stand in Markdown.
+
+    Phases stand one below the other in the order of their lives. What leads to the next one is an arrow down;
+    what passes phases over leaves at the right and comes back in at the right. What changes nothing is left
+    out.
+    """
+    phases = list(Phase)
+    middle = {phase: _TOP + place * _PITCH + _HEIGHT // 2 for place, phase in enumerate(phases)}
+    arrows, texts = [], []
+    passing: list[tuple[Phase, Phase, list[Event]]] = []
+    for (before, after), events in _edges().items():
+        if phases.index(after) == phases.index(before) + 1:
+            x, y = _LEFT + _WIDTH // 2, middle[before] + _HEIGHT // 2
+            arrows.append(_arrow(f"M{x} {y}V{middle[after] - _HEIGHT // 2 - 1}"))
+            texts.append(_label(x + 8, (middle[before] + middle[after]) // 2 + 4, events))
+        else:
+            passing.append((before, after, events))
+    # Shorter ways run further in, so that lanes cross as little as may be.
+    passing.sort(key=lambda way: phases.index(way[1]) - phases.index(way[0]))
+    for lane, (before, after, events) in enumerate(passing):
+        others = [way for way in passing if way[0] is before]
+        upper = len(others) > 1 and others[0][1] is not after
+        y = middle[before] + (-7 if upper else 7)
+        x = _LANES + lane * _LANE
+        arrows.append(_arrow(f"M{_RIGHT} {y}H{x}V{middle[after]}H{_RIGHT + 1}"))
+        texts.append(_label(_RIGHT + 8, y - 5 if upper else y + 14, events))
+    boxes = [
+        f'<rect x="{_LEFT}" y="{y - _HEIGHT // 2}" width="{_WIDTH}" height="{_HEIGHT}" rx="6"/>'
+        f'<text class="phase" x="{_LEFT + _WIDTH // 2}" y="{y + 5}">{escape(phase.value)}</text>'
+        for phase, y in middle.items()
+    ]
+    width = _LANES + len(passing) * _LANE
+    height = _TOP * 2 + (len(phases) - 1) * _PITCH + _HEIGHT
+    return "\n".join(
+        [
+            f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="The phases of a connection" '
+            f'style="max-width: {width}px">',
+            "<style>.life-cycle path,.life-cycle rect{fill:none;stroke:currentColor}"
+            ".life-cycle text{fill:currentColor;font-size:12px}.life-cycle .phase{text-anchor:middle;"
+            "font-size:14px;font-weight:600}</style>",
+            '<defs><marker id="life-cycle-arrow" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="8" '
+            'markerHeight="8" orient="auto"><path d="M0 0L8 4L0 8z" fill="currentColor"/></marker></defs>',
+            '<g class="life-cycle">',
+            *arrows,
+            *boxes,
+            *texts,
+            "</g>",
+            "</svg>",
+        ]
+    )
+
+
 PARTS: Mapping[str, Callable[[], str]] = {
     "option-overview": option_overview,
     "option-details": option_details,
@@ -145,6 +221,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "end-reasons": end_reasons,
     "close-codes": close_codes,
     "life-cycle": life_cycle,
+    "life-cycle-diagram": life_cycle_diagram,
 }
 
 

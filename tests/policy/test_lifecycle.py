@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from wsecho.policy.lifecycle import TRANSITIONS, Event, IllegalTransition, Phase, follow, mermaid
+from wsecho.policy.lifecycle import TRANSITIONS, Event, IllegalTransition, Phase, follow
 
 #: The phases in the order of a life.
 ORDER = list(Phase)
@@ -57,15 +57,3 @@ class FollowTests(SynchronousTestCase):
         error = self.assertRaises(IllegalTransition, follow, Phase.GONE, Event.OPENED)
         self.assertIn("'opened'", str(error))
         self.assertIn("gone", str(error))
-
-
-class DiagramTests(SynchronousTestCase):
-    """`mermaid`."""
-
-    def test_every_row(self) -> None:
-        """The diagram has a line for every row, a beginning and an end."""
-        lines = mermaid().splitlines()
-        self.assertEqual(lines[0], "stateDiagram-v2")
-        self.assertEqual(len(lines), len(TRANSITIONS) + 3)
-        self.assertIn("    open --> closing: Close sent", lines)
-        self.assertEqual((lines[1], lines[-1]), ("    [*] --> connecting", "    gone --> [*]"))

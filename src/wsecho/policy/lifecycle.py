@@ -22,7 +22,7 @@ from collections.abc import Mapping
 from enum import Enum, unique
 from types import MappingProxyType
 
-__all__ = ["TRANSITIONS", "Event", "IllegalTransition", "Phase", "follow", "mermaid"]
+__all__ = ["TRANSITIONS", "Event", "IllegalTransition", "Phase", "follow"]
 
 
 @unique
@@ -101,12 +101,3 @@ def follow(phase: Phase, event: Event) -> Phase:
         raise IllegalTransition(
             f"{event.value!r} cannot happen to a connection that is {phase.value}"
         ) from None
-
-
-def mermaid() -> str:
-    """The table as a Mermaid state diagram, for the documentation."""
-    lines = ["stateDiagram-v2", f"    [*] --> {Phase.CONNECTING.value}"]
-    lines += [
-        f"    {phase.value} --> {after.value}: {event.value}" for (phase, event), after in TRANSITIONS.items()
-    ]
-    return "\n".join([*lines, f"    {Phase.GONE.value} --> [*]"])
