@@ -259,6 +259,7 @@ class ServerProtocol(Messages, AutobahnServerProtocol):  # type: ignore[misc]
         if decision is not None:
             decision.cancel()
         self._pending = bytearray()
+        self._head = HeadBuffer(0)
 
     async def _decide(self, request: ConnectionRequest) -> Any:
         # Not in onConnect: a program that overrides it, as programs on Autobahn do, and does not call it
