@@ -40,6 +40,7 @@ class ClosingTests(WireTestCase):
             self.assertEqual(peer.frames, [closing(code, reason.encode())])
             self.assertEqual(peer.transport.done, ["write", "loseWriteConnection"])
             self.assertEqual(peer.protocol.told, [("open",)])
+            self.assertFalse(peer.protocol.closedByMe)
             peer.finish()
             self.assertEqual(peer.protocol.told[1:], [("close", True, code, reason or None)])
 
@@ -79,6 +80,7 @@ class ClosingTests(WireTestCase):
         peer = self.peer(self.factory(Program)).open()
         peer.protocol.sendClose(4000, "done")
         self.assertEqual(peer.frames, [closing(4000, b"done")])
+        self.assertTrue(peer.protocol.closedByMe)
         self.assertEqual(peer.transport.done, ["write"])
         self.assertEqual(peer.protocol.phase, Phase.CLOSING)
         peer.send(close(4001, b"too"))

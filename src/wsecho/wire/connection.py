@@ -14,7 +14,7 @@ import itertools
 from typing import Any
 
 from autobahn.exception import Disconnected
-from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
@@ -27,6 +27,7 @@ from wsecho.policy.lifecycle import Event, Phase, follow
 from wsecho.policy.proxies import PeerAddress
 from wsecho.policy.text import escape_peer_text
 from wsecho.wire.beneath import SilentLogger
+from wsecho.wire.failures import is_tls_failure
 from wsecho.wire.interfaces import IService
 from wsecho.wire.link import Hold, Link
 
@@ -146,7 +147,7 @@ class Connection(_Autobahn):  # type: ignore[misc]
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         if self.end is None:
-            if _is_tls_failure(reason):
+            if is_tls_failure(reason):
                 self._ends(EndReason.TLS_FAILED)
             elif self._opened_at is None:
                 self._ends(EndReason.HANDSHAKE_ABANDONED)
@@ -263,7 +264,7 @@ class Connection(_Autobahn):  # type: ignore[misc]
         self._ends(why, code=code)
         self.sendFrame(opcode=8, payload=payload)
         self.localCloseCode, self.localCloseReason = code, reason
-        self.closedByMe = self.end is None or self.end.reason is not EndReason.PEER_CLOSE
+        self.closedByMe = why is not EndReason.PEER_CLOSE
         self.state = self.STATE_CLOSING
 
     def onCloseFrame(self, code: int | None, reasonRaw: bytes | None) -> bool:
@@ -483,9 +484,3 @@ class Connection(_Autobahn):  # type: ignore[misc]
             size=len(payload),
             payload=escape_peer_text(payload),
         )
-
-
-def _is_tls_failure(reason: Failure) -> bool:
-    return not isinstance(reason.value, ConnectionDone | ConnectionLost) and type(
-        reason.value
-    ).__module__.startswith("OpenSSL")
