@@ -177,7 +177,10 @@ class MembersTests(MembersTestCase):
             self.assertIs(secure.ssl_configuration, configuration)
             self.assertIsNone(plain.ssl_configuration)
         error = self.assertRaises(TypeError, setattr, plain, "ssl_configuration", "cert.pem")
-        self.assertEqual(str(error), "ssl_configuration must be an IOpenSSLServerConnectionCreator or None")
+        self.assertEqual(
+            str(error),
+            "ssl_configuration must be a TlsConfiguration, an IOpenSSLServerConnectionCreator or None",
+        )
 
     def test_proxy(self) -> None:
         """A proxy that is trusted says where its client is; who is not trusted says nothing."""

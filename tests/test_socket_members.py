@@ -35,6 +35,7 @@ PROPERTIES: dict[str, object] = {
     "outgoing_frame_size": 512 * 1024,
     "pause_mode": PauseMode.PAUSE_NEVER,
     "peer_address": "",
+    "peer_certificate": None,
     "peer_name": "",
     "peer_port": 0,
     "proxy": None,
@@ -207,7 +208,9 @@ class SettingsTests(MembersTestCase):
         self.socket.ssl_configuration = None
         self.assertIsNone(self.socket.ssl_configuration)
         error = self.assertRaises(TypeError, setattr, self.socket, "ssl_configuration", "ca.pem")
-        self.assertEqual(str(error), "ssl_configuration must be an IOpenSSLClientConnectionCreator or None")
+        self.assertEqual(
+            str(error), "ssl_configuration must be ClientTls, an IOpenSSLClientConnectionCreator or None"
+        )
 
 
 class FactsTests(MembersTestCase):

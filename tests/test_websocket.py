@@ -375,10 +375,6 @@ class RequestTests(MembersTestCase):
         self.assertNotIn(b"other.example", hello)
         self.connected(socket)
 
-    def test_ignoring_some(self) -> None:
-        """What cannot work yet says so."""
-        self.assertRaises(NotImplementedError, self.client().ignore_ssl_errors, [])
-
     def test_nothing_to_go_on_with(self) -> None:
         """No handshake is interrupted, nothing is paused: to go on is a mistake, and told as one."""
         socket = self.client()

@@ -33,6 +33,11 @@ from wsecho.policy.origins import OriginRequest
 from wsecho.policy.proxies import TrustedProxies
 from wsecho.policy.settings import Settings
 from wsecho.policy.signals import Signal
+from wsecho.tls.certificates import CertificateError
+from wsecho.tls.configuration import TlsConfiguration
+from wsecho.tls.contexts import ConfiguredCreator, ServerConnectionCreator
+from wsecho.tls.verification import VerifyError
+from wsecho.tls_events import ServerTlsEvents
 from wsecho.waiting import Bell, told_by_signal
 from wsecho.websocket import WebSocket
 from wsecho.wire.accepting import watch_accepts
@@ -131,18 +136,20 @@ class WebSocketServer:
     origin_authentication_required = Signal[[CorsAuthenticator]]()
     """Asked for every valid request, also without Origin; without a slot every origin is accepted. A slot may
     be a coroutine function: it is waited for. When one raises, the connection is refused."""
-    peer_verify_error = Signal[[Any]]()
-    """Not emitted yet: clients' certificates are not asked for."""
-    ssl_errors = Signal[[list[Any]]]()
-    """Not emitted yet, likewise."""
+    peer_verify_error = Signal[[VerifyError]]()
+    """A client's certificate is not good; the error names its address. The client is refused."""
+    ssl_errors = Signal[[list[VerifyError]]]()
+    """Likewise, after that; one error, at which the handshake ends."""
     pre_shared_key_authentication_required = Signal[[PreSharedKeyAuthenticator]]()
-    """Not emitted yet: no pre-shared keys are accepted."""
-    alert_sent = Signal[[int, int, str]]()
-    """Not emitted yet: level, type and description of a TLS alert."""
-    alert_received = Signal[[int, int, str]]()
-    """Not emitted yet, likewise."""
-    handshake_interrupted_on_error = Signal[[Any]]()
-    """Not emitted yet: a TLS handshake is never interrupted to ask."""
+    """A client named its identity: fill in the key, or it is refused. For an ``ssl_configuration`` with
+    ``pre_shared_keys`` that have no ``answer`` of their own; not a coroutine function."""
+    alert_sent = Signal[[int, int, str, str]]()
+    """Level (1 warning, 2 fatal), type and description of a TLS alert, and, unlike Qt, the client's
+    address."""
+    alert_received = Signal[[int, int, str, str]]()
+    """Likewise, of an alert that a client sent."""
+    handshake_interrupted_on_error = Signal[[VerifyError]]()
+    """Likewise, after ``ssl_errors``; a server does not go on in spite of an error."""
 
     def __init__(
         self,
@@ -159,6 +166,8 @@ class WebSocketServer:
         self._reactor = reactor
         self._secure_mode = SslMode(secure_mode)
         self._ssl_configuration: Any = None
+        self._creator: Any = None
+        self._tls: Any = None
         self._proxy: TrustedProxies | None = None
         self._ports: list[IListeningPort] = []
         self._binding: Deferred[IListeningPort] | None = None
@@ -202,9 +211,7 @@ class WebSocketServer:
         if unready:
             self._cannot_listen(unready, result)
             return result
-        binding = self._binding = Deferred.fromCoroutine(
-            bind(where, self.factory, self._ssl_configuration, self._proxy)
-        )
+        binding = self._binding = Deferred.fromCoroutine(bind(where, self.factory, self._tls, self._proxy))
         binding.addCallbacks(self._bound, self._not_bound, callbackArgs=(result,), errbackArgs=(result,))
         return result
 
@@ -213,7 +220,19 @@ class WebSocketServer:
             return "the server is listening already"
         if self._secure_mode is SslMode.SECURE_MODE and self._ssl_configuration is None:
             return "a secure server needs ssl_configuration"
+        try:
+            self._make_tls()
+        except CertificateError as error:
+            return str(error)
         return ""
+
+    def _make_tls(self) -> None:
+        creator = self._ssl_configuration
+        if isinstance(creator, TlsConfiguration):
+            creator = ConfiguredCreator(creator)
+        self._creator = self._tls = creator
+        if isinstance(creator, ServerConnectionCreator):
+            self._tls = creator.observed_by(ServerTlsEvents(self))
 
     def _bound(self, port: IListeningPort, result: Deferred[WebSocketServer]) -> None:
         self._binding = None
@@ -258,7 +277,7 @@ class WebSocketServer:
         problem = self._not_ready()
         if not problem:
             try:
-                port = adopt(self._reactor, descriptor, self.factory, self._ssl_configuration, self._proxy)
+                port = adopt(self._reactor, descriptor, self.factory, self._tls, self._proxy)
             except CannotBind as error:
                 problem = str(error)
         if problem:
@@ -399,7 +418,7 @@ class WebSocketServer:
 
     def _refused(self, status: int, detail: str) -> None:
         if status == 403:
-            self._set_error(CloseCode.POLICY_VIOLATED, "the origin is not allowed")
+            self._set_error(CloseCode.POLICY_VIOLATED, detail)
         elif status == 431:
             self._set_error(CloseCode.TOO_MUCH_DATA, detail)
         elif status not in _UNTOLD:
@@ -439,9 +458,10 @@ class WebSocketServer:
 
     @property
     def ssl_configuration(self) -> Any:
-        """An ``IOpenSSLServerConnectionCreator``, such as ``wsecho.tls.contexts.server_creator`` makes, or
-        what Twisted takes in its place (``CertificateOptions``); used from the next ``listen`` on. Without
-        ``SECURE_MODE``, setting it changes nothing, as in Qt.
+        """A ``wsecho.tls.configuration.TlsConfiguration``; or an ``IOpenSSLServerConnectionCreator``, such as
+        ``wsecho.tls.contexts.server_creator`` makes, or what Twisted takes in its place
+        (``CertificateOptions``), of which the signals about TLS tell nothing. Used from the next ``listen``,
+        or ``reload_tls``, on. Without ``SECURE_MODE``, setting it changes nothing, as in Qt.
 
         :raises TypeError: when set to something else, None excepted
         """
@@ -450,8 +470,11 @@ class WebSocketServer:
     @ssl_configuration.setter
     def ssl_configuration(self, configuration: Any) -> None:
         is_creator = IOpenSSLServerConnectionCreator.providedBy(configuration)
-        if configuration is not None and not is_creator and not hasattr(configuration, "getContext"):
-            raise TypeError("ssl_configuration must be an IOpenSSLServerConnectionCreator or None")
+        is_ours = is_creator or isinstance(configuration, TlsConfiguration)
+        if configuration is not None and not is_ours and not hasattr(configuration, "getContext"):
+            raise TypeError(
+                "ssl_configuration must be a TlsConfiguration, an IOpenSSLServerConnectionCreator or None"
+            )
         if self._secure_mode is SslMode.SECURE_MODE:
             self._ssl_configuration = configuration
 
@@ -472,6 +495,20 @@ class WebSocketServer:
             raise TypeError(f"proxy must be TrustedProxies or None, not {type(proxy).__name__}")
         self._proxy = proxy
         self.factory.proxies = TrustedProxies() if proxy is None else proxy
+
+    def reload_tls(self) -> None:
+        """Read the certificates of ``ssl_configuration`` again, or take another ``TlsConfiguration`` that was
+        set meanwhile, for the connections that come; those that are open go on.
+
+        :raises CertificateError: when a file cannot be used; then the old ones stay
+        :raises RuntimeError: when the server has not listened with a configuration that can be read again
+        """
+        if not isinstance(self._creator, ConfiguredCreator):
+            raise RuntimeError("there is no TLS to reload: ssl_configuration is no TlsConfiguration in use")
+        if isinstance(self._ssl_configuration, TlsConfiguration):
+            self._creator.use(self._ssl_configuration)
+        else:
+            self._creator.reload()
 
     @property
     def max_pending_connections(self) -> int:

@@ -15,13 +15,18 @@ from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 
 from wsecho.inbox import Inbox
 from wsecho.policy.authenticators import Authenticator, PreSharedKeyAuthenticator
+from wsecho.policy.clients import PeerCertificate
 from wsecho.policy.end_reasons import End
 from wsecho.policy.enumerations import CloseCode, PauseMode, SocketError, SocketState, Version
 from wsecho.policy.proxies import PeerAddress
 from wsecho.policy.settings import Settings
 from wsecho.policy.signals import Signal
+from wsecho.tls.client import ClientTls
+from wsecho.tls.verification import VerifyError
+from wsecho.tls_events import SocketTlsEvents
 from wsecho.waiting import Bell
 from wsecho.wire.client import HttpProxy
+from wsecho.wire.peer_certificate import peer_certificate
 
 __all__ = ["MAX_SIZE", "HandshakeOptions", "SocketMembers"]
 
@@ -108,17 +113,19 @@ class SocketMembers:
     proxy_authentication_required = Signal[[HttpProxy, Authenticator]]()
     """The proxy answered 407; likewise."""
     pre_shared_key_authentication_required = Signal[[PreSharedKeyAuthenticator]]()
-    """Not emitted yet: no pre-shared keys are offered."""
-    ssl_errors = Signal[[list[Any]]]()
-    """Not emitted yet: a certificate that is not accepted ends the attempt with ``SSL_HANDSHAKE_FAILED``."""
-    peer_verify_error = Signal[[Any]]()
-    """Not emitted yet, likewise."""
+    """The server takes a pre-shared key: fill in identity and key. For an ``ssl_configuration`` with
+    ``pre_shared_keys`` that have no ``answer`` of their own; not a coroutine function."""
+    ssl_errors = Signal[[list[VerifyError]]]()
+    """The server's certificate is not good: what was found so far. Call ``ignore_ssl_errors`` in the slot to
+    go on; else the attempt ends with ``SSL_HANDSHAKE_FAILED``. Emitted again for the next error."""
+    peer_verify_error = Signal[[VerifyError]]()
+    """One thing that is wrong with it; before ``ssl_errors``."""
     alert_sent = Signal[[int, int, str]]()
-    """Not emitted yet: level, type and description of a TLS alert."""
+    """Level (1 warning, 2 fatal), type and description of a TLS alert."""
     alert_received = Signal[[int, int, str]]()
-    """Not emitted yet, likewise."""
-    handshake_interrupted_on_error = Signal[[Any]]()
-    """Not emitted yet: a TLS handshake is never interrupted to ask."""
+    """Likewise, of an alert that the peer sent."""
+    handshake_interrupted_on_error = Signal[[VerifyError]]()
+    """After ``ssl_errors``: call ``continue_interrupted_handshake`` in the slot to go on."""
 
     def __init__(
         self,
@@ -170,6 +177,8 @@ class SocketMembers:
         self._look: Any = None
         self._is_server_side = False
         self._ignores_ssl_errors = False
+        self._ignored_ssl_errors: frozenset[VerifyError | int] = frozenset()
+        self._tls_events: SocketTlsEvents | None = None
         self._local = self._peer = _NOBODY
         self._end_bell = Bell()
 
@@ -284,6 +293,13 @@ class SocketMembers:
         self._local = PeerAddress.of(getattr(host, "host", None), getattr(host, "port", None))
         self._peer = connection.peer_address
 
+    @property
+    def peer_certificate(self) -> PeerCertificate | None:
+        """The peer's certificate: on the server's side it was verified, on the client's unless errors were
+        ignored. None when it showed none, and when not connected."""
+        link = None if self._connection is None else self._connection.link
+        return None if link is None or not link.is_secure else peer_certificate(link.getHandle())
+
     def _part(self) -> None:
         self._local = self._peer = _NOBODY
 
@@ -388,7 +404,8 @@ class SocketMembers:
 
     @property
     def ssl_configuration(self) -> Any:
-        """An ``IOpenSSLClientConnectionCreator`` for the next ``open``; None verifies the server's name
+        """A ``wsecho.tls.client.ClientTls`` for the next ``open``, or an ``IOpenSSLClientConnectionCreator``,
+        of which the signals about TLS tell nothing; None is ``ClientTls()``, which verifies the server's name
         against the system's authorities. On the server's side None: see :class:`wsecho.WebSocketServer`.
 
         :raises TypeError: when set to something else
@@ -397,8 +414,9 @@ class SocketMembers:
 
     @ssl_configuration.setter
     def ssl_configuration(self, configuration: Any) -> None:
-        if configuration is not None and not IOpenSSLClientConnectionCreator.providedBy(configuration):
-            raise TypeError("ssl_configuration must be an IOpenSSLClientConnectionCreator or None")
+        is_creator = IOpenSSLClientConnectionCreator.providedBy(configuration)
+        if configuration is not None and not is_creator and not isinstance(configuration, ClientTls):
+            raise TypeError("ssl_configuration must be ClientTls, an IOpenSSLClientConnectionCreator or None")
         self._ssl_configuration = configuration
 
 

@@ -22,6 +22,7 @@ from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -34,9 +35,11 @@ from wsecho.policy.enumerations import CloseCode, SocketError, SocketState
 from wsecho.policy.settings import Settings
 from wsecho.policy.text import escape_peer_text
 from wsecho.socket_members import HandshakeOptions, SocketMembers
-from wsecho.tls.unverified import unverified_creator
+from wsecho.tls.client import ClientTls
+from wsecho.tls.verification import VerifyError
+from wsecho.tls_events import SocketTlsEvents
 from wsecho.waiting import told_by_signal
-from wsecho.wire.client import ClientPhase, ClientRequest, ConnectFailed, HttpProxy, connect
+from wsecho.wire.client import ClientPhase, ClientRequest, ConnectError, ConnectFailed, HttpProxy, connect
 from wsecho.wire.observed import IObserver, ObservedClientProtocol
 from wsecho.wire.request import is_token
 
@@ -151,20 +154,41 @@ class WebSocket(SocketMembers):
             attempt.cancel()
 
     def _try(self, attempt: Attempt, request: ClientRequest, proxy: HttpProxy | None) -> Deferred[Any]:
-        tls = self._ssl_configuration
-        if self._ignores_ssl_errors and request.is_secure:
-            tls = unverified_creator(request.host)
         return connect(
             self._reactor,
             request,
             service=self,
             settings=self._own_settings(),
-            tls=tls,
+            tls=self._make_tls(request.host) if request.is_secure else None,
             proxy=proxy,
             mask=self._mask_generator,
             on_phase=partial(self._phase_reached, attempt),
             protocol=ObservedClientProtocol,
         )
+
+    def _make_tls(self, host: str) -> IOpenSSLClientConnectionCreator:
+        configuration = self._ssl_configuration
+        if configuration is None or (self._ignores_ssl_errors and not isinstance(configuration, ClientTls)):
+            configuration = ClientTls()
+        if not isinstance(configuration, ClientTls):
+            creator: IOpenSSLClientConnectionCreator = configuration
+            return creator
+        self._forget_tls()
+        events = self._tls_events = SocketTlsEvents(self, self._is_ignored)
+        try:
+            return configuration.creator(host, events)
+        except ValueError as error:
+            # A file that cannot be used, or a name that no certificate can have.
+            raise ConnectFailed(ConnectError.TLS, f"{host}: {error}") from None
+
+    def _is_ignored(self, error: VerifyError) -> bool:
+        ignored = self._ignored_ssl_errors
+        return self._ignores_ssl_errors or error in ignored or error.code in ignored
+
+    def _forget_tls(self) -> None:
+        events, self._tls_events = self._tls_events, None
+        if events is not None:
+            events.forget()
 
     def ask_user(self, authenticator: Authenticator) -> Deferred[bool]:
         """The server answered 401."""
@@ -190,6 +214,7 @@ class WebSocket(SocketMembers):
         # Given up by open() or abort(), it was told already.
         is_told = self._attempt is not attempt
         if not is_told:
+            self._forget_tls()
             self._attempt = None
             if isinstance(failure.value, ConnectFailed):
                 self._tell_end(socket_error(failure.value.error), failure.value.text)
@@ -283,6 +308,7 @@ class WebSocket(SocketMembers):
 
     def _forget(self) -> None:
         """Nothing of one connection may leak into the next."""
+        self._forget_tls()
         if self._look is not None:
             self._look.cancel()
             self._look = None
@@ -407,6 +433,7 @@ class WebSocket(SocketMembers):
     def abort(self) -> None:
         """Drop the connection at once, or give up the attempt to connect; what waits to be written is
         lost."""
+        self._forget_tls()
         attempt, self._attempt = self._attempt, None
         if self._connection is not None:
             self._connection.dropConnection(abort=True)
@@ -489,23 +516,30 @@ class WebSocket(SocketMembers):
     # -- TLS -------------------------------------------------------------------------------------------------
 
     def ignore_ssl_errors(self, errors: Iterable[Any] | None = None) -> None:
-        """Accept any certificate from the next :meth:`open` on, in place of ``ssl_configuration``. The
-        connection is then encrypted, but with whom is not known.
+        """Go on in spite of what is wrong with the server's certificate, at this handshake and later ones.
+        The connection is then encrypted, but with whom is not known. An ``IOpenSSLClientConnectionCreator``
+        in ``ssl_configuration`` tells of no errors: it is not used when all are to be ignored.
 
-        :param errors: not supported yet
-        :raises NotImplementedError: with ``errors``: single errors are told by ``ssl_errors``, which is not
-            emitted yet
+        :param errors: these only, in place of those named before: a ``VerifyError`` that ``ssl_errors`` told,
+            for that one certificate, or a ``VerifyCode`` for any; None for all that there is
+        :raises TypeError: for something else
         """
-        if errors is not None:
-            raise NotImplementedError("ignore_ssl_errors takes no list yet: ssl_errors is not emitted")
-        self._ignores_ssl_errors = True
+        if errors is None:
+            self._ignores_ssl_errors = True
+            return
+        named = frozenset(errors)
+        for one in named:
+            if not isinstance(one, VerifyError | int):
+                raise TypeError(f"errors must be VerifyError or VerifyCode, not {type(one).__name__}")
+        self._ignored_ssl_errors = named
 
     def continue_interrupted_handshake(self) -> None:
-        """Go on with a TLS handshake that ``handshake_interrupted_on_error`` told of.
+        """Go on with a TLS handshake, in spite of the error that ``handshake_interrupted_on_error`` told of.
 
-        :raises RuntimeError: when no handshake is interrupted, which is always so yet
+        :raises RuntimeError: when no handshake is interrupted: it is only while that signal's slots run
         """
-        raise RuntimeError("no handshake is interrupted")
+        if self._tls_events is None or not self._tls_events.go_on():
+            raise RuntimeError("no handshake is interrupted")
 
     def resume(self) -> None:
         """Go on with a connection that ``pause_mode`` has stopped; see :meth:`resume_reading` for flow

@@ -94,6 +94,11 @@ class LostTests(SynchronousTestCase):
         cause = SSL.Error([("SSL routines", "", "wrong version number"), ("", "", "x")])
         self.assertEqual(self.text(cause), (ConnectError.TLS, "TLS failed: wrong version number, x"))
 
+    def test_own_words(self) -> None:
+        """What wsecho's own TLS says is told as it is, whatever OpenSSL makes of it."""
+        cause = SSL.Error([("wsecho", "verify", "the server's certificate is for a, not for b")])
+        self.assertEqual(self.text(cause), (ConnectError.TLS, "the server's certificate is for a, not for b"))
+
     def test_tls_silent(self) -> None:
         """OpenSSL's exceptions without words come when the server goes away."""
         for cause in (SSL.Error(), SSL.Error([]), SSL.SysCallError(-1, "Unexpected EOF")):

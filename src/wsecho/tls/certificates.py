@@ -27,6 +27,7 @@ __all__ = [
     "KeySource",
     "LoadedCertificate",
     "load_authorities",
+    "names_of",
     "utc_now",
 ]
 
@@ -79,7 +80,7 @@ class LoadedCertificate:
             tell(
                 "{name}: for {names}; {days} days left, until {limit}",
                 name=self.name,
-                names=_listed([*self.server_names, *_addresses(own)]),
+                names=names_of(own),
                 days=(end - now).days,
                 limit=end,
             )
@@ -92,9 +93,13 @@ def _alternatives(certificate: x509.Certificate) -> x509.SubjectAlternativeName 
         return None
 
 
-def _addresses(certificate: x509.Certificate) -> list[str]:
+def names_of(certificate: x509.Certificate) -> str:
+    """The host names and addresses that a certificate is for, as a text: five at most."""
     alternatives = _alternatives(certificate)
-    return [] if alternatives is None else list(map(str, alternatives.get_values_for_type(x509.IPAddress)))
+    if alternatives is None:
+        return _listed([])
+    addresses = map(str, alternatives.get_values_for_type(x509.IPAddress))
+    return _listed([*alternatives.get_values_for_type(x509.DNSName), *addresses])
 
 
 def _listed(names: Sequence[str]) -> str:

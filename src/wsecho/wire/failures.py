@@ -112,10 +112,14 @@ def is_tls_failure(failure: Failure) -> bool:
 def _tls_text(cause: BaseException | None, handle: Any) -> str:
     if isinstance(cause, VerificationError):
         return "the server's certificate is for another name"
+    # A list of (library, function, reason), or of SysCallError a number and a text.
+    stack = cause.args[0] if cause is not None and cause.args and isinstance(cause.args[0], list) else []
+    if stack and stack[0][0] == "wsecho":
+        # Of ClientTls, which knows more than OpenSSL.
+        own: str = stack[0][2]
+        return own
     problem = certificate_problem(handle)
     if problem:
         return f"the server's certificate is not accepted: {problem}"
-    # A list of (library, function, reason), or of SysCallError a number and a text.
-    stack = cause.args[0] if cause is not None and cause.args and isinstance(cause.args[0], list) else []
     reasons = ", ".join(reason for _, _, reason in stack)
     return f"TLS failed: {reasons or 'the server ended the connection'}"
