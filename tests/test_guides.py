@@ -14,7 +14,6 @@ from typing import Any
 from twisted.internet import reactor as the_reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import serverFromString
-from twisted.internet.ssl import Certificate, optionsForClientTLS
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 from websockets.asyncio.client import connect as asyncio_connect
@@ -23,7 +22,15 @@ from websockets.sync.client import connect as connect_program
 from tests.app.servers import twistd
 from tests.checkout import CHECKOUT
 from tests.serving import TIMEOUT, python_environment, run_python, serving
-from wsecho import ConnectFailed, HandshakeOptions, ServerFactory, Settings, WebSocket, WebSocketServer
+from wsecho import (
+    ConnectError,
+    ConnectFailed,
+    HandshakeOptions,
+    ServerFactory,
+    Settings,
+    WebSocket,
+    WebSocketServer,
+)
 
 reactor: Any = the_reactor
 
@@ -107,6 +114,10 @@ class WritingAServerTests(GuideTestCase):
 
     page = "writing-a-server.md"
 
+    def setUp(self) -> None:
+        """Choose where certificates are made, by the tests that need them."""
+        self.certificates = Path(self.mktemp()).resolve() / "development"
+
     def test_every_block(self) -> None:
         """Each block of the page is run."""
         self.assert_all_run(WritingAServerTests)
@@ -186,36 +197,48 @@ class WritingAServerTests(GuideTestCase):
         await socket.when_disconnected()
         self.assertEqual(socket.close_code, 1008)
 
-    async def assert_tls(self, name: str) -> Any:
-        """A block serves wss with the files of `make-certificate`."""
-        folder = Path(self.mktemp()).resolve()
-        folder.mkdir()
-        run_python("-m", "wsecho", "make-certificate", f"--directory={folder}")
-        code = self.blocks()[name].replace("9443", "0")
-        for file in ("certificate.pem", "private-key.pem"):
-            code = code.replace(f'"{file}"', repr(str(folder / file)))
+    def run_tls_block(self, name: str, port: str = "0") -> dict[str, Any]:
+        """Run a block with the files of `make-certificate`."""
+        if not self.certificates.exists():
+            run_python("-m", "wsecho", "make-certificate", f"--directory={self.certificates}")
+        code = self.blocks()[name].replace("9443", port)
+        for file in ("ca.pem", "certificate.pem", "private-key.pem"):
+            code = code.replace(f'"{file}"', repr(str(self.certificates / file)))
         names: dict[str, Any] = {}
         exec(code, names)
-        served = await names["serve"](reactor)
-        is_server = isinstance(served, WebSocketServer)
-        self.addCleanup(served.shutdown if is_server else served.stopListening)
-        port = served.server_port if is_server else served.getHost().port
-        authority = Certificate.loadPEM((folder / "ca.pem").read_bytes())
-        socket = WebSocket(reactor=reactor)
-        socket.ssl_configuration = optionsForClientTLS("localhost", trustRoot=authority)
-        await socket.open(f"wss://127.0.0.1:{port}/")
+        return names
+
+    async def connect_tls(self, port: int) -> WebSocket:
+        """Connect by the block of the client."""
+        socket: WebSocket = await self.run_tls_block("tls-client", str(port))["connect"](reactor)
         self.addCleanup(socket.when_disconnected)
         self.addCleanup(socket.abort)
-        return served
+        return socket
 
     async def test_tls(self) -> None:
         """A server in secure mode serves wss."""
-        server = await self.assert_tls("tls")
+        server = await self.run_tls_block("tls")["serve"](reactor)
+        self.addCleanup(server.shutdown)
+        await self.connect_tls(server.server_port)
         self.assertTrue(server.next_pending_connection().request_url.startswith("wss://"))
 
     async def test_tls_endpoint(self) -> None:
         """A factory behind an endpoint with TLS serves wss."""
-        await self.assert_tls("tls-endpoint")
+        port = await self.run_tls_block("tls-endpoint")["serve"](reactor)
+        self.addCleanup(port.stopListening)
+        socket = await self.connect_tls(port.getHost().port)
+        socket.send_text_message("hello in private")
+        self.assertEqual(await anext(socket), "hello in private")
+
+    async def test_tls_client(self) -> None:
+        """The client trusts that authority, and no other."""
+        server = await self.run_tls_block("tls")["serve"](reactor)
+        self.addCleanup(server.shutdown)
+        self.assertEqual((await self.connect_tls(server.server_port)).peer_port, server.server_port)
+        self.certificates = self.certificates.with_name("others")
+        with self.assertRaises(ConnectFailed) as failed:
+            await self.connect_tls(server.server_port)
+        self.assertIs(failed.exception.error, ConnectError.TLS)
 
     async def test_settings(self) -> None:
         """Settings hold for a factory and for a server."""
