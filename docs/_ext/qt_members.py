@@ -139,7 +139,7 @@ def _section(one: QtClass) -> str:
 
 
 def _table(lines: list[str]) -> str:
-    return "```{rst-class} qt-members\n```\n\n" + "\n".join(lines)
+    return "```{rst-class} compact\n```\n\n" + "\n".join(lines)
 
 
 def _row(one: QtClass, member: Member) -> str:
@@ -179,8 +179,9 @@ def _tests(names: tuple[str, ...]) -> str:
 def differences() -> str:
     """What behaves differently, as a table."""
     _, rows = read()
-    lines = ["| | Qt | here | why | shown by |", "|---|---|---|---|---|"]
-    lines += [f"| {row.topic} | {row.qt} | {row.ours} | {row.why} | {_tests(row.shown_by)} |" for row in rows]
+    lines = ["| | Qt | here | why, *shown by* |", "|---|---|---|---|"]
+    for row in rows:
+        lines.append(f"| {row.topic} | {row.qt} | {row.ours} | {row.why}. {_tests(row.shown_by)} |")
     return _table(lines)
 
 

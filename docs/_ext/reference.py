@@ -168,7 +168,9 @@ _GROUPS = (
 
 def _directive(path: str, member: Member) -> str:
     if member.kind == "signal":
-        return f".. autoattribute:: {path}.{member.name}\n   :annotation: ({member.arguments})"
+        # Without documentation of its own, autodoc would give that of the class Signal.
+        directive = "autoattribute" if member.doc else "py:attribute"
+        return f".. {directive}:: {path}.{member.name}\n   :annotation: ({member.arguments})"
     if member.kind == "value":
         return f".. autoattribute:: {path}.{member.name}\n   :no-value:"
     kind = "method" if member.kind == "method" else "property"
