@@ -180,9 +180,8 @@ def differences() -> str:
     """What behaves differently, as a table."""
     _, rows = read()
     lines = ["| | Qt | here | why, *shown by* |", "|---|---|---|---|"]
-    for row in rows:
-        lines.append(f"| {row.topic} | {row.qt} | {row.ours} | {row.why}. {_tests(row.shown_by)} |")
-    return _table(lines)
+    cells = ((row.topic, row.qt, row.ours, f"{row.why}. {_tests(row.shown_by)}") for row in rows)
+    return _table([*lines, *(f"| {' | '.join(row)} |" for row in cells)])
 
 
 PARTS = {"<!-- qt-members -->": members, "<!-- qt-differences -->": differences}
