@@ -1,7 +1,7 @@
 """A program that writes what Qt's WebSocket classes have, as JSON: members, defaults, enumerations.
 
-Its argument names, as JSON as well, the getters whose defaults are wanted, by class. It runs in a process of its
-own, because Qt stays out of the tests' process. Nothing here knows wsecho.
+Its argument names, as JSON as well, the getters whose defaults are wanted, by class. It runs in a process of
+its own, because Qt stays out of the tests' process. Nothing here knows wsecho.
 """
 
 from __future__ import annotations
