@@ -47,6 +47,7 @@ PROPERTIES: dict[str, object] = {
     "error_string": "",
     "handshake_timeout": 10.0,
     "max_pending_connections": 30,
+    "ports": (),
     "proxy": None,
     "secure_mode": SslMode.NON_SECURE_MODE,
     "server_address": "",
@@ -553,6 +554,44 @@ class ListenTests(MembersTestCase):
         self.assertIs(self.successResultOf(listening), self.web)
         self.assertTrue(self.web.is_listening())
         self.assertEqual(self.record.told, [])
+
+    def test_ports_of_somebody_else(self) -> None:
+        """Somebody else may open the ports, several of them, and is given the factory for it."""
+        given: list[Any] = []
+        opening: Deferred[Any] = Deferred()
+
+        def open_ports(factory: Any) -> Deferred[Any]:
+            given.append(factory)
+            return opening
+
+        listening = self.web.listen_through(open_ports)
+        error = self.failureResultOf(self.web.listen_through(open_ports), ListenError)
+        self.assertEqual(str(error.value), "the server is listening already")
+        other = Port()
+        opening.callback([self.port, other])
+        self.assertIs(self.successResultOf(listening), self.web)
+        self.assertEqual((given, self.web.ports), ([self.web.factory], (self.port, other)))
+        self.successResultOf(self.web.close())
+        self.assertEqual((self.port.calls, other.calls, self.web.ports), (["stop"], ["stop"], ()))
+        self.turn()
+
+    def test_ports_that_cannot_be_opened(self) -> None:
+        """What kept somebody else from opening the ports is the Deferred's failure and the server's error."""
+        opening: Deferred[Any] = Deferred()
+        listening = self.web.listen_through(lambda factory: opening)
+        opening.errback(ZeroDivisionError("oops"))
+        self.failureResultOf(listening, ZeroDivisionError)
+        self.assertEqual((self.web.error, self.web.error_string), (1006, "oops"))
+        self.assertFalse(self.web.is_listening())
+
+    def test_ports_called_off(self) -> None:
+        """Cancelling calls off who opens the ports."""
+        opening: Deferred[Any] = Deferred()
+        listening = self.web.listen_through(lambda factory: opening)
+        listening.cancel()
+        self.failureResultOf(listening, CancelledError)
+        self.assertTrue(opening.called)
+        self.assertFalse(self.web.is_listening())
 
     def test_fails(self) -> None:
         """A failure sets the error, emits server_error once, and fails the Deferred with the same text."""

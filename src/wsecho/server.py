@@ -22,6 +22,7 @@ from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.internet.interfaces import (
     IListeningPort,
     IOpenSSLServerConnectionCreator,
+    IProtocolFactory,
     IStreamServerEndpoint,
 )
 from twisted.python.failure import Failure
@@ -170,7 +171,7 @@ class WebSocketServer:
         self._tls: Any = None
         self._proxy: TrustedProxies | None = None
         self._ports: list[IListeningPort] = []
-        self._binding: Deferred[IListeningPort] | None = None
+        self._binding: Deferred[Any] | None = None
         self._pending: deque[WebSocket] = deque()
         self._max_pending = _MAX_PENDING
         self._bell = Bell()
@@ -214,6 +215,36 @@ class WebSocketServer:
         binding = self._binding = Deferred.fromCoroutine(bind(where, self.factory, self._tls, self._proxy))
         binding.addCallbacks(self._bound, self._not_bound, callbackArgs=(result,), errbackArgs=(result,))
         return result
+
+    def listen_through(
+        self, open_ports: Callable[[IProtocolFactory], Deferred[Sequence[IListeningPort]]]
+    ) -> Deferred[WebSocketServer]:
+        """Listen on ports that somebody else opens: several for one server, or of a kind that no endpoint is.
+
+        :param open_ports: given the factory, opens them; in ``SECURE_MODE`` TLS is its to put in front
+        :returns: fires with this object; fails with what ``open_ports`` failed with, after ``error``,
+            ``error_string`` and ``server_error``
+        """
+        result: Deferred[WebSocketServer] = Deferred(lambda _: self._give_up_binding())
+        if self._ports or self._binding is not None:
+            self._cannot_listen("the server is listening already", result)
+            return result
+        binding = self._binding = maybeDeferred(open_ports, self.factory)
+        binding.addCallbacks(
+            self._ports_opened, self._ports_failed, callbackArgs=(result,), errbackArgs=(result,)
+        )
+        return result
+
+    def _ports_opened(self, ports: Sequence[IListeningPort], result: Deferred[WebSocketServer]) -> None:
+        self._binding = None
+        for port in ports:
+            self._add_port(port)
+        result.callback(self)
+
+    def _ports_failed(self, failure: Failure, result: Deferred[WebSocketServer]) -> None:
+        self._binding = None
+        self._set_error(CloseCode.ABNORMAL_DISCONNECTION, failure.getErrorMessage())
+        result.errback(failure)
 
     def _not_ready(self) -> str:
         if self._ports or self._binding is not None:
@@ -323,7 +354,8 @@ class WebSocketServer:
         return stopped.addCallback(self._tell_closed)
 
     def _tell_closed(self, _: object) -> None:
-        self._reactor.callLater(0, self.closed.emit)
+        if self.closed:
+            self._reactor.callLater(0, self.closed.emit)
 
     def shutdown(self) -> Deferred[None]:
         """Close, and end every connection, taken ones too, with 1001; those in handshake get 503. The server
@@ -561,6 +593,11 @@ class WebSocketServer:
         return [Version.VERSION_13]
 
     # -- where it listens ------------------------------------------------------------------------------------
+
+    @property
+    def ports(self) -> tuple[IListeningPort, ...]:
+        """The ports that are listened on; empty when not listening."""
+        return tuple(self._ports)
 
     @property
     def server_address(self) -> str:

@@ -10,7 +10,7 @@ from io import StringIO
 from typing import Any
 
 from twisted.internet.address import IPv4Address, UNIXAddress
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, fail, gatherResults, succeed
 from twisted.internet.interfaces import IAddress
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -24,9 +24,9 @@ from wsecho.app.service import (
     build_listeners,
     build_service,
     build_tls,
-    factory_maker,
     paths_served,
     say_on_stderr,
+    server_maker,
 )
 from wsecho.policy.clients import PeerCertificate
 from wsecho.policy.hosts import AllowedHosts
@@ -82,11 +82,25 @@ class FakeFactory:
     def __init__(self, is_secure: bool) -> None:
         self.is_secure = is_secure
         self.hosts = AllowedHosts(["nobody.example"])
-        self.gone: Deferred[None] | None = None
+        self.gone: Deferred[None] = Deferred()
 
-    def shutdown(self) -> Deferred[None]:
-        self.gone = Deferred()
-        return self.gone
+
+class FakeServer:
+    """A server that opens and closes the ports of a listener, and does nothing else."""
+
+    def __init__(self, is_secure: bool) -> None:
+        self.factory = FakeFactory(is_secure)
+        self.ports: list[Any] = []
+
+    def listen_through(self, open_ports: Callable[[Any], Deferred[Any]]) -> Deferred[Any]:
+        return open_ports(self.factory).addCallback(self.ports.extend)
+
+    def close(self) -> Deferred[Any]:
+        ports, self.ports = self.ports, []
+        return gatherResults([port.stopListening() for port in ports])
+
+    def shutdown(self) -> Deferred[Any]:
+        return gatherResults([self.close(), self.factory.gone])
 
 
 class FakeReactor:
@@ -142,7 +156,7 @@ class WebSocketServiceTests(SynchronousTestCase):
         return WebSocketService(
             self.reactor,
             listeners,
-            FakeFactory,
+            FakeServer,
             hosts=hosts,
             paths=PATHS,
             tls=tls,
@@ -436,11 +450,11 @@ class BuildTests(SynchronousTestCase):
         creator = build_tls(configuration)
         assert creator is not None
         self.assertIs(creator.configuration.verification, Verification.REQUIRED)
-        clients = factory_maker(configuration, Clock())(True).clients
+        clients = server_maker(configuration, Clock())(True).factory.clients
         assert clients is not None
         self.assertIs(clients(PeerCertificate("", dns_names=("device.example",))), True)
         self.assertIs(clients(PeerCertificate("", dns_names=("other.example",))), False)
-        self.assertIsNone(factory_maker(self.configuration(), Clock())(False).clients)
+        self.assertIsNone(server_maker(self.configuration(), Clock())(False).factory.clients)
         error = self.assertRaises(
             ConfigurationError, build_tls, self.configuration(**given, client_ca="nowhere.pem")
         )
@@ -453,8 +467,8 @@ class BuildTests(SynchronousTestCase):
             allow_origin="https://a.example",
         )  # fmt: skip
         clock = Clock()
-        make = factory_maker(configuration, clock)
-        plain, secure = make(False), make(True)
+        make = server_maker(configuration, clock)
+        plain, secure = make(False).factory, make(True).factory
         for factory in (plain, secure):
             self.assertEqual(factory.settings, Settings(max_message_size=2048))
             self.assertEqual((factory.server, list(factory.protocols)), ("x", ["b", "a"]))
@@ -468,35 +482,36 @@ class BuildTests(SynchronousTestCase):
     def test_proxies(self) -> None:
         """Headers of trusted proxies are believed by every factory, and PROXY headers by every listener."""
         configuration = self.configuration(trust_proxy="10.0.0.0/8", port="1", listen="tcp:2")
-        self.assertEqual(factory_maker(configuration, Clock())(False).proxies.trusted, ("10.0.0.0/8",))
+        self.assertEqual(server_maker(configuration, Clock())(False).factory.proxies.trusted, ("10.0.0.0/8",))
         for listener in build_listeners(configuration, Clock()):
             proxies: Any = listener._proxies  # type: ignore[attr-defined]
             self.assertEqual(proxies.trusted, ("10.0.0.0/8",))
-        self.assertEqual(factory_maker(self.configuration(), Clock())(False).proxies.trusted, ())
+        self.assertEqual(server_maker(self.configuration(), Clock())(False).factory.proxies.trusted, ())
 
     def test_services_are_shared(self) -> None:
         """Connections of all listeners meet on the same channels."""
-        make = factory_maker(self.configuration(), Clock())
+        make = server_maker(self.configuration(), Clock())
         one: Any
         other: Any
-        one, other = make(False).route("/broadcast/x"), make(True).route("/broadcast/x")
+        one, other = make(False).factory.route("/broadcast/x"), make(True).factory.route("/broadcast/x")
         assert isinstance(one, ChannelMember)
         assert isinstance(other, ChannelMember)
         self.assertIs(one._hub, other._hub)
 
     def test_mode(self) -> None:
         """The mode decides what / is."""
-        self.assertIsInstance(factory_maker(self.configuration(), Clock())(False).route("/"), EchoService)
-        make = factory_maker(self.configuration(mode="broadcast"), Clock())
-        self.assertIsInstance(make(False).route("/"), ChannelMember)
-        self.assertIsInstance(make(False).route("/echo"), EchoService)
+        make = server_maker(self.configuration(), Clock())
+        self.assertIsInstance(make(False).factory.route("/"), EchoService)
+        make = server_maker(self.configuration(mode="broadcast"), Clock())
+        self.assertIsInstance(make(False).factory.route("/"), ChannelMember)
+        self.assertIsInstance(make(False).factory.route("/echo"), EchoService)
 
     def test_include_sender(self) -> None:
         """Whether a message returns to its sender is the option's, but for channels that say otherwise."""
         path = self.mktemp()
         with open(path, "w", encoding="utf-8") as file:
             file.write("include-sender = true\n[channel.quiet]\ninclude-sender = false\n")
-        route = factory_maker(self.configuration(config=path), Clock())(False).route
+        route = server_maker(self.configuration(config=path), Clock())(False).factory.route
         for name, expected in (("loud", True), ("quiet", False)):
             member: Any = route(f"/broadcast/{name}")
             assert isinstance(member, ChannelMember)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, gatherResults, maybeDeferred
@@ -25,7 +25,9 @@ from wsecho.app.configuration import ConfigurationError
 from wsecho.app.listeners import DescriptionListener, IListener, ListenError, PortListener, is_local, url_of
 from wsecho.app.process import FAILED, Process
 from wsecho.hub.channels import Hub
+from wsecho.policy.enumerations import SslMode
 from wsecho.policy.hosts import LOOPBACK_HOSTS, AllowedHosts
+from wsecho.server import WebSocketServer
 from wsecho.services.broadcast import BroadcastService
 from wsecho.services.echo import EchoService
 from wsecho.services.routes import Routes
@@ -33,7 +35,6 @@ from wsecho.tls.certificates import CertificateAndKey, CertificateError
 from wsecho.tls.configuration import TlsConfiguration
 from wsecho.tls.contexts import ConfiguredCreator, check_certificate
 from wsecho.web.page import page
-from wsecho.wire.factory import ServerFactory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -49,9 +50,9 @@ __all__ = [
     "build_listeners",
     "build_service",
     "build_tls",
-    "factory_maker",
     "paths_served",
     "say_on_stderr",
+    "server_maker",
 ]
 
 _log = Logger(namespace="wsecho")
@@ -69,20 +70,32 @@ class CannotStart(Exception, SystemExit):
         self.code = FAILED
 
 
-class IsFactory(Protocol):
-    """What the service needs of a factory."""
+class IsServer(Protocol):
+    """What the service needs of a `wsecho.WebSocketServer`."""
 
-    hosts: AllowedHosts
+    @property
+    def factory(self) -> Any:
+        """Its `hosts` are set for each listener."""
 
-    def shutdown(self) -> Deferred[None]:
-        """End every connection with Close 1001; fires when all are gone."""
+    @property
+    def ports(self) -> Sequence[IListeningPort]:
+        """What it listens on."""
+
+    def listen_through(self, open_ports: Callable[[IProtocolFactory], Deferred[Any]]) -> Deferred[Any]:
+        """Listen on the ports that `open_ports` opens."""
+
+    def close(self) -> Deferred[Any]:
+        """Stop to listen."""
+
+    def shutdown(self) -> Deferred[Any]:
+        """Stop to listen and end every connection with Close 1001; fires when all are gone."""
 
 
 class WebSocketService(Service):
     """Listens on all listeners and ends all connections when it is stopped.
 
     :param listeners: each is listened on once, so a service starts once.
-    :param make_factory: makes the factory of one listener, given whether it ends TLS.
+    :param make_server: makes the server of one listener, given whether it ends TLS.
     :param hosts: the Host values for all listeners; None for loopback names on those that only this machine
         reaches, and any on others.
     :param paths: what is served where, for the start lines.
@@ -96,7 +109,7 @@ class WebSocketService(Service):
         self,
         reactor: Any,
         listeners: Sequence[IListener],
-        make_factory: Callable[[bool], IsFactory],
+        make_server: Callable[[bool], IsServer],
         *,
         hosts: AllowedHosts | None,
         paths: str,
@@ -106,15 +119,14 @@ class WebSocketService(Service):
     ) -> None:
         self._reactor = reactor
         self._listeners = listeners
-        self._make_factory = make_factory
+        self._make_server = make_server
         self._hosts = hosts
         self._paths = paths
         self._tls = tls
         self._process = process
         self._say = say
-        self._factories: list[IsFactory] = []
-        self._ports: list[tuple[IListeningPort, bool]] = []
-        self._pending: list[Deferred[None]] = []
+        self._servers: list[tuple[IsServer, bool]] = []
+        self._pending: list[Deferred[Any]] = []
         self._failure: str | None = None
         self._is_bound = False
         self._is_announced = False
@@ -122,7 +134,7 @@ class WebSocketService(Service):
     @property
     def ports(self) -> tuple[IListeningPort, ...]:
         """The ports that are listened on."""
-        return tuple(port for port, _ in self._ports)
+        return tuple(port for server, _ in self._servers for port in server.ports)
 
     def privilegedStartService(self) -> None:
         """Listen on every listener.
@@ -134,7 +146,9 @@ class WebSocketService(Service):
         for listener in self._listeners:
             self._bind(listener)
             if self._failure is not None:
-                self._stop_listening()
+                self._call_off()
+                for server, _ in self._servers:
+                    server.close()
                 raise CannotStart(self._failure)
 
     def startService(self) -> None:
@@ -148,8 +162,8 @@ class WebSocketService(Service):
     def stopService(self) -> Deferred[Any]:
         """Stop to listen and end all connections; fires when they are gone."""
         super().stopService()  # type: ignore[no-untyped-call]
-        stopped = self._stop_listening()
-        return gatherResults([stopped, *(maybeDeferred(factory.shutdown) for factory in self._factories)])
+        self._call_off()
+        return gatherResults([maybeDeferred(server.shutdown) for server, _ in self._servers])
 
     def reload(self) -> None:
         """Read the certificates again, for connections that come. Files that cannot be used are told, and the
@@ -165,20 +179,18 @@ class WebSocketService(Service):
             _log.info("reload: new connections get the certificates as they are now; open ones go on")
 
     def _bind(self, listener: IListener) -> None:
-        factory = self._make_factory(listener.is_secure)
-        self._factories.append(factory)
-        listening: Deferred[Any] = listener.listen(cast("IProtocolFactory", factory))
+        server = self._make_server(listener.is_secure)
+        self._servers.append((server, listener.is_secure))
+        listening = server.listen_through(listener.listen)
         self._pending.append(listening)
 
-        def listens(ports: list[IListeningPort]) -> None:
+        def listens(_: object) -> None:
             self._pending.remove(listening)
             # No connection is accepted before the reactor's next turn: this is in time.
-            local = all(is_local(port.getHost()) for port in ports)
-            factory.hosts = self._hosts or AllowedHosts(LOOPBACK_HOSTS if local else None)
-            added = [(port, listener.is_secure) for port in ports]
-            self._ports += added
+            local = all(is_local(port.getHost()) for port in server.ports)
+            server.factory.hosts = self._hosts or AllowedHosts(LOOPBACK_HOSTS if local else None)
             if self._is_announced:
-                self._tell(added)
+                self._tell(server, listener.is_secure)
 
         def failed(failure: Failure) -> None:
             self._pending.remove(listening)
@@ -203,18 +215,17 @@ class WebSocketService(Service):
         if self._process is not None:
             self._process.handle_signals(self.reload)
         self._is_announced = True
-        self._tell(self._ports)
+        for server, is_secure in self._servers:
+            self._tell(server, is_secure)
 
-    def _tell(self, ports: Sequence[tuple[IListeningPort, bool]]) -> None:
-        for port, is_secure in ports:
+    def _tell(self, server: IsServer, is_secure: bool) -> None:
+        for port in server.ports:
             url = url_of(port.getHost(), is_secure=is_secure)
             _log.info("listening on {url} : {paths}", url=url, paths=self._paths)
 
-    def _stop_listening(self) -> Deferred[Any]:
+    def _call_off(self) -> None:
         for listening in list(self._pending):
             listening.cancel()
-        ports, self._ports = self.ports, []
-        return gatherResults([maybeDeferred(port.stopListening) for port in ports])
 
 
 def paths_served(mode: str) -> str:
@@ -273,8 +284,9 @@ def build_tls(configuration: Configuration) -> ConfiguredCreator | None:
         raise ConfigurationError(f"{configuration.named('client-ca')}: {error}") from None
 
 
-def factory_maker(configuration: Configuration, reactor: Any) -> Callable[[bool], ServerFactory]:
-    """Return what makes a factory for each listener; all share the services and so the channels."""
+def server_maker(configuration: Configuration, reactor: Any) -> Callable[[bool], WebSocketServer]:
+    """Return what makes a server for each listener; all share the services and so the channels. Connections
+    go to the services without the pending queue."""
     broadcast = BroadcastService(
         Hub(),
         include_sender=configuration.flag("include-sender"),
@@ -284,22 +296,22 @@ def factory_maker(configuration: Configuration, reactor: Any) -> Callable[[bool]
     settings, origins = configuration.settings(), configuration.origins()
     proxies, clients = configuration.proxies(), configuration.clients()
 
-    def make_factory(is_secure: bool) -> ServerFactory:
-        return ServerFactory(
+    def make_server(is_secure: bool) -> WebSocketServer:
+        return WebSocketServer(
+            configuration.text("server-name"),
+            SslMode.SECURE_MODE if is_secure else SslMode.NON_SECURE_MODE,
             reactor=reactor,
             settings=settings,
             origins=origins,
             proxies=proxies,
             clients=clients,
             subprotocols=configuration.texts("subprotocol"),
-            server_name=configuration.text("server-name"),
-            is_secure=is_secure,
             route=route,
             page=page,
             debug=configuration.flag("debug"),
         )
 
-    return make_factory
+    return make_server
 
 
 def say_on_stderr(line: str) -> None:
@@ -325,7 +337,7 @@ def build_service(
     return WebSocketService(
         reactor,
         build_listeners(configuration, reactor, tls),
-        factory_maker(configuration, reactor),
+        server_maker(configuration, reactor),
         hosts=configuration.hosts(),
         paths=paths_served(configuration.text("mode")),
         tls=tls,
