@@ -295,10 +295,12 @@ class RequestTests(MembersTestCase):
         socket.max_allowed_incoming_frame_size = 10
         socket.open("ws://192.0.2.1/")
         end = self.reach()
+        self.assertEqual(end.protocol._wrappedProtocol.factory.settings.max_frame_size, 10)
+        socket.max_allowed_incoming_frame_size = 15
         socket.max_allowed_incoming_message_size = 20
         end.open()
         connection = socket._connection
-        self.assertEqual((connection.maxFramePayloadSize, connection.maxMessagePayloadSize), (10, 20))
+        self.assertEqual((connection.maxFramePayloadSize, connection.maxMessagePayloadSize), (15, 20))
 
     def test_masks(self) -> None:
         """A mask generator gives the masks."""
@@ -426,10 +428,11 @@ class ReplaceTests(MembersTestCase):
         end.send(
             unmasked(TEXT, b"waits"),
             unmasked(TEXT, b"half \xc3", fin=False),
-            unmasked(CONTINUATION, b"x" * 9)[:5],
+            unmasked(CONTINUATION, b"\xa9" + b"x" * 8)[:5],
         )
         socket.ping(b"old")
         socket.pause_reading()
+        self.assertTrue(socket.is_valid())
         record = Record(socket, "text_message_received", "text_frame_received", "pong")
         self.connected(socket)
         end = self.peers[-1]
@@ -439,6 +442,18 @@ class ReplaceTests(MembersTestCase):
             [("text_frame_received", "£", True), ("text_message_received", "£"), ("pong", -1, b"old")],
         )
         self.assertEqual(len(socket._inbox), 0)
+
+    def test_bytes_written_begin_anew(self) -> None:
+        """Bytes of the old connection are not told as written on the new one."""
+        socket, end = self.connected()
+        record = Record(socket, "bytes_written")
+        transport: Any = end.transport
+        transport.dataBuffer = bytes(10)
+        socket.send_binary_message(bytes(10))
+        self.connected(socket)
+        socket.send_binary_message(bytes(5))
+        self.turn()
+        self.assertEqual(record.told, [("bytes_written", 5)])
 
     def test_in_the_slot_of_disconnected(self) -> None:
         """A program that connects again when it was disconnected."""
@@ -976,6 +991,20 @@ class PendingTests(MembersTestCase):
         self.assertEqual(peer.transport.producerState, "producing")
         peer.send(frame(BINARY, b"x"))
         self.assertEqual(peer.transport.producerState, "paused")
+
+    def test_read_on(self) -> None:
+        """When it is taken and its messages are told, reading goes on."""
+        server = self.server()
+        peer = self.visit(server).open()
+        peer.send(frame(BINARY, bytes(1024 * 1024)))
+        socket = server.next_pending_connection()
+        assert socket is not None
+        record = Record(socket, "binary_message_received")
+        self.assertEqual(peer.transport.producerState, "paused")
+        self.turn()
+        self.assertEqual(
+            (record.count("binary_message_received"), peer.transport.producerState), (1, "producing")
+        )
 
     def test_before_the_end(self) -> None:
         """A peer that sends and closes at once: its message is told before the end."""
