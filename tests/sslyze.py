@@ -1,6 +1,6 @@
 """``sslyze --mozilla_config intermediate`` against a server with nothing but its defaults.
 
-    python -m tests.sslyze PYTHON
+    python tests/sslyze.py PYTHON
 
 PYTHON is that of an environment of its own with sslyze, which wants an older ``cryptography`` than wsecho;
 ``tox run -e sslyze`` makes one. The exit status is sslyze's: 0 when it finds nothing.
