@@ -17,8 +17,10 @@ from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.ssl import Certificate, optionsForClientTLS
 from twisted.python.failure import Failure
+from twisted.trial.unittest import SkipTest
 
 from tests.behaviours.loopback import LoopbackTestCase, the_reactor
+from tests.qt import missing_qt
 from wsecho.tls.contexts import server_creator
 
 SCRIPT = Path(__file__).with_name("peer.py")
@@ -114,8 +116,13 @@ class QtTestCase(LoopbackTestCase):
     #: Seconds; starting Qt takes one of them.
     timeout = 20
 
+    def setUp(self) -> None:
+        super().setUp()
+        if missing := missing_qt():
+            raise SkipTest(missing)
+
     async def qt(self) -> QtPeer:
-        """A peer that is ready; AssertionError with the reason when there is no Qt."""
+        """A peer that is ready."""
         peer = QtPeer()
         # Not our environment's path: the peer needs nothing of the checkout.
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}

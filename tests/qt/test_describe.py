@@ -8,11 +8,12 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, ClassVar
 
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 import wsecho
 from docs._ext import qt_members
 from docs._ext.qt_members import Member
+from tests.qt import missing_qt
 from tests.serving import run_python
 
 #: Classes and enumerations inside of others, which have tables of their own.
@@ -25,6 +26,8 @@ class QtTableTests(SynchronousTestCase):
     qt: ClassVar[dict[str, Any]] = {}
 
     def setUp(self) -> None:
+        if missing := missing_qt():
+            raise SkipTest(missing)
         self.classes, _ = qt_members.read()
         if not self.qt:
             getters = {
