@@ -68,6 +68,10 @@ class EchoOnceServer:
 async def serve(reactor: IReactorCore, port: int) -> None:
     """Echo until nobody is left, or the process is told to stop."""
     echo = EchoOnceServer(reactor)
+    # Ctrl-C is the reactor's only when it runs; whoever reads that we listen may press it.
+    running: Deferred[None] = Deferred()
+    reactor.callWhenRunning(running.callback, None)
+    await running
     try:
         await echo.server.listen("any", port)
     except (ListenError, ValueError) as error:

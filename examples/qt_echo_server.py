@@ -71,6 +71,10 @@ class EchoServer:
 async def serve(reactor: IReactorCore, port: int, debug: bool) -> None:
     """Echo until the process is told to stop."""
     echo = EchoServer(reactor, debug)
+    # Ctrl-C is the reactor's only when it runs; whoever reads that we listen may press it.
+    running: Deferred[None] = Deferred()
+    reactor.callWhenRunning(running.callback, None)
+    await running
     try:
         await echo.server.listen("any", port)
     except (ListenError, ValueError) as error:

@@ -188,12 +188,16 @@ class EchoOnceTests(ProgramTestCase):
         self.assertRegex(program.printed[-1], self.address(second) + " disconnected")
 
     def test_interrupt(self) -> None:
-        """Ctrl-C closes each connection with 1001 and ends it with status 0."""
+        """Ctrl-C closes each connection with 1001 and ends it with status 0, also as soon as it listens."""
+        early = self.start("qt_echo_once.py", "0")
+        early.url()
+        early.interrupt()
         program = self.start("qt_echo_once.py", "0")
         client = self.client(program.url())
         program.interrupt()
         self.assert_closed(client, 1001)
         self.assertEqual(program.status(), 0)
+        self.assertEqual(early.status(), 0, "".join(early.printed))
 
 
 class ChatServerTests(ProgramTestCase):
