@@ -573,6 +573,7 @@ class ListenTests(MembersTestCase):
         self.assertEqual((given, self.web.ports), ([self.web.factory], (self.port, other)))
         self.successResultOf(self.web.close())
         self.assertEqual((self.port.calls, other.calls, self.web.ports), (["stop"], ["stop"], ()))
+        self.listen()
         self.turn()
 
     def test_ports_that_cannot_be_opened(self) -> None:
@@ -583,6 +584,7 @@ class ListenTests(MembersTestCase):
         self.failureResultOf(listening, ZeroDivisionError)
         self.assertEqual((self.web.error, self.web.error_string), (1006, "oops"))
         self.assertFalse(self.web.is_listening())
+        self.listen()
 
     def test_ports_called_off(self) -> None:
         """Cancelling calls off who opens the ports."""
@@ -686,8 +688,9 @@ class ListenTests(MembersTestCase):
 
     def listen(self) -> None:
         """Listen on the test's port."""
-        self.web.listen(self.endpoint)
+        listening = self.web.listen(self.endpoint)
         self.endpoint.listening.callback(self.port)
+        self.assertIs(self.successResultOf(listening), self.web)
 
     def test_close(self) -> None:
         """The port is stopped, pending connections get 1001, taken ones go on, and closed is told later."""
