@@ -36,6 +36,8 @@ from wsecho.policy.origins import AllowedOrigins
 from wsecho.policy.proxies import TrustedProxies
 from wsecho.server import ListenError, WebSocketServer
 from wsecho.services.echo import EchoService
+from wsecho.tls.certificates import CertificateAndKey, CertificateError
+from wsecho.tls.configuration import TlsConfiguration
 from wsecho.websocket import WebSocket
 
 the_reactor: Any = reactor
@@ -655,6 +657,42 @@ class ListenTests(MembersTestCase):
         self.assertEqual(str(error.value), "a secure server needs ssl_configuration")
         self.assertFalse(server.set_socket_descriptor(0))
         self.assertEqual(server.error_string, "a secure server needs ssl_configuration")
+
+    def test_certificates_that_cannot_be_used(self) -> None:
+        """A configuration whose files cannot be used is why the server does not listen."""
+        folder = self.mktemp()
+        certificates(folder)
+        key = os.path.join(folder, "server-key.pem")
+        pair = CertificateAndKey(os.path.join(folder, "server.pem"), key)
+        server = self.server("", SslMode.SECURE_MODE)
+        server.ssl_configuration = TlsConfiguration((pair,))
+        os.remove(key)
+        error = self.failureResultOf(server.listen(self.endpoint), ListenError)
+        self.assertIn("server-key.pem", str(error.value))
+        self.assertEqual(server.error_string, str(error.value))
+        self.turn()
+
+    def test_reload_tls(self) -> None:
+        """Certificates are read again, or taken from the configuration that was set meanwhile."""
+        folder = self.mktemp()
+        made = certificates(folder)
+        key = os.path.join(folder, "server-key.pem")
+        pair = CertificateAndKey(os.path.join(folder, "server.pem"), key)
+        server = self.server("", SslMode.SECURE_MODE)
+        error = self.assertRaises(RuntimeError, server.reload_tls)
+        self.assertIn("there is no TLS to reload", str(error))
+        for configuration in (TlsConfiguration((pair,)), made.server):
+            server.ssl_configuration = configuration
+            endpoint = Endpoint()
+            listening = server.listen(endpoint)
+            endpoint.listening.callback(Port())
+            self.successResultOf(listening)
+            server.reload_tls()
+            os.rename(key, "aside")
+            self.assertRaises(CertificateError, server.reload_tls)
+            os.rename("aside", key)
+            self.successResultOf(server.close())
+        self.turn()
 
     def test_wrong_arguments(self) -> None:
         """Wrong arguments raise at the call, and are no error of the server."""

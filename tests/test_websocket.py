@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from dataclasses import replace
 from typing import Any
 
 from twisted.internet import error as internet_error
@@ -19,6 +20,8 @@ from wsecho.policy.end_reasons import EndReason
 from wsecho.policy.enumerations import CloseCode, SocketError, SocketState
 from wsecho.policy.settings import Settings
 from wsecho.socket_members import HandshakeOptions
+from wsecho.tls.client import ClientTls
+from wsecho.tls.verification import VerifyCode, VerifyError
 from wsecho.websocket import WebSocket
 from wsecho.wire.client import ClientRequest, ConnectError, ConnectFailed, HttpProxy
 
@@ -376,6 +379,45 @@ class RequestTests(MembersTestCase):
         self.assertIn(b"example.com", hello)
         self.assertNotIn(b"other.example", hello)
         self.connected(socket)
+
+    def test_errors_to_ignore_by_name(self) -> None:
+        """Errors may be named, by what ssl_errors told or by their code; nothing else is a name."""
+        socket = self.client()
+        any_certificate: Any = "certificate"
+        told = VerifyError(VerifyCode.CERTIFICATE_EXPIRED, any_certificate)
+        socket.ignore_ssl_errors([told, VerifyCode.SELF_SIGNED_CERTIFICATE_IN_CHAIN])
+        self.assertTrue(socket._is_ignored(told))
+        self.assertFalse(socket._is_ignored(replace(told, depth=1)))
+        self.assertTrue(socket._is_ignored(replace(told, code=VerifyCode.SELF_SIGNED_CERTIFICATE_IN_CHAIN)))
+        error = self.assertRaises(TypeError, socket.ignore_ssl_errors, ["all"])
+        self.assertEqual(str(error), "errors must be VerifyError or VerifyCode, not str")
+
+    def test_tls_that_cannot_be_made(self) -> None:
+        """A configuration whose files cannot be used is why the socket does not open."""
+        socket = self.client()
+        socket.ssl_configuration = ClientTls(ca="nowhere.pem")
+        opened = socket.open("wss://example.com/")
+        self.turn()
+        failed: Any = self.failureResultOf(opened, ConnectFailed).value
+        self.assertIs(failed.error, ConnectError.TLS)
+        self.assertIn("nowhere.pem", failed.text)
+        self.assertIs(socket.error, SocketError.SSL_HANDSHAKE_FAILED)
+
+    def test_going_on(self) -> None:
+        """An interrupted handshake goes on when a slot says so."""
+
+        class Interrupted:
+            has_gone_on = False
+
+            def go_on(self) -> bool:
+                self.has_gone_on = True
+                return True
+
+        socket = self.client()
+        events: Any = Interrupted()
+        socket._tls_events = events
+        socket.continue_interrupted_handshake()
+        self.assertTrue(events.has_gone_on)
 
     def test_nothing_to_go_on_with(self) -> None:
         """No handshake is interrupted, nothing is paused: to go on is a mistake, and told as one."""
