@@ -83,6 +83,7 @@ class InboxTests(SynchronousTestCase):
     def test_before_the_start(self) -> None:
         """Where nothing is expected, nobody waits."""
         self.inbox = Inbox(10)
+        self.assertFalse(self.inbox.is_full)
         self.assertIsNone(self.successResultOf(self.next()))
 
     def test_starts_again(self) -> None:

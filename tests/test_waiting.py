@@ -37,6 +37,7 @@ class BellTests(SynchronousTestCase):
         gone, there = bell.wait(), bell.wait()
         gone.cancel()
         self.failureResultOf(gone, CancelledError)
+        self.assertEqual(bell._waiting, [there])
         bell.ring()
         self.successResultOf(there)
 
