@@ -26,15 +26,21 @@ class Program:
 
     def __init__(self, name: str, arguments: Sequence[str], folder: Path) -> None:
         self.printed: list[str] = []
-        self._process = subprocess.Popen(
-            [sys.executable, str(CHECKOUT / "examples" / name), *arguments],
-            cwd=folder,
-            env=python_environment(),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        # In the background of a shell SIGINT is ignored, and a child would inherit that;
+        # a handler it does not.
+        previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, str(CHECKOUT / "examples" / name), *arguments],
+                cwd=folder,
+                env=python_environment(),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+        finally:
+            signal.signal(signal.SIGINT, previous)
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._stdin, self._stdout = self._process.stdin, self._process.stdout
