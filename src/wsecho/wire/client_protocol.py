@@ -34,6 +34,7 @@ from wsecho.wire.failures import ConnectError, ConnectFailed, connection_lost, i
 from wsecho.wire.interfaces import IService
 from wsecho.wire.masking import MaskSource, masked_frame, random_mask
 from wsecho.wire.messages import Messages
+from wsecho.wire.options import common_options
 from wsecho.wire.request import ClientRequest, render_request
 from wsecho.wire.response import BadResponse, ResponseHead, ResponseReader, check_response
 
@@ -269,31 +270,14 @@ class ClientFactory(AutobahnClientFactory):  # type: ignore[misc]
     def _options(self) -> Mapping[str, Any]:
         settings = self.settings
         return {
+            **common_options(settings),
             "version": self.protocol.DEFAULT_SPEC_VERSION,  # RFC 6455, Sec-WebSocket-Version 13
-            "utf8validateIncoming": True,  # RFC 6455 section 8.1
             "acceptMaskedServerFrames": False,  # section 5.1
             "maskClientFrames": True,  # section 5.1
-            "applyMask": True,
-            "maxFramePayloadSize": settings.max_frame_size,
-            "maxMessagePayloadSize": settings.max_message_size,
-            "autoFragmentSize": 0,  # a program asks for fragments, message by message
-            "failByDrop": False,  # a violation is answered by its close code, not by a reset
-            "echoCloseCodeReason": True,  # section 5.5.1: typically echoes the status code received
             "serverConnectionDropTimeout": 0,  # the link keeps this time: Connection._end_after_close
             "openHandshakeTimeout": 0,  # connect() bounds the whole attempt, look-up and TLS included
-            # The link keeps this time: see Connection.sendCloseFrame.
-            "closeHandshakeTimeout": settings.close_timeout,
-            "tcpNoDelay": True,  # small messages must not wait for the ACK of the one before
             "perMessageCompressionOffers": [_offer()] if settings.compression == "deflate" else [],
             "perMessageCompressionAccept": self._accept_compression,
-            "autoPingInterval": settings.ping_interval if settings.sends_pings else 0,
-            "autoPingTimeout": settings.ping_timeout,
-            "autoPingSize": 12,
-            # A peer that sends, but never answers, is not alive in both directions.
-            "autoPingRestartOnAnyTraffic": False,
-            "logOctets": False,
-            "logFrames": False,
-            "trackTimings": False,
         }
 
     @staticmethod

@@ -26,6 +26,7 @@ from wsecho.policy.text import escape_peer_text
 from wsecho.wire.beneath import AutobahnFactory, ReactorTimer
 from wsecho.wire.connection import next_id
 from wsecho.wire.interfaces import IService
+from wsecho.wire.options import common_options
 from wsecho.wire.protocol import ServerProtocol
 
 __all__ = ["ServerFactory"]
@@ -118,38 +119,20 @@ class ServerFactory(AutobahnFactory):  # type: ignore[misc]
     def _options(self) -> Mapping[str, Any]:
         settings = self.settings
         return {
+            **common_options(settings),
             "versions": [13],  # Autobahn also takes 8, a draft whose Origin header has another name
             "webStatus": False,  # its page mirrors ?redirect= and shows a version
-            "utf8validateIncoming": True,  # RFC 6455 section 8.1
             "requireMaskedClientFrames": True,  # section 5.1
             "maskServerFrames": False,  # section 5.1
-            "applyMask": True,
-            "maxFramePayloadSize": settings.max_frame_size,
-            "maxMessagePayloadSize": settings.max_message_size,
-            "autoFragmentSize": 0,  # echo and broadcast send unfragmented
-            "failByDrop": False,  # a violation is answered by its close code, not by a reset
-            "echoCloseCodeReason": True,  # section 5.5.1: typically echoes the status code received
             "openHandshakeTimeout": settings.handshake_timeout,
-            # The link keeps this time: see Connection.sendCloseFrame.
-            "closeHandshakeTimeout": settings.close_timeout,
-            "tcpNoDelay": True,  # small messages must not wait for the ACK of the one before
             "serveFlashSocketPolicy": False,
             "flashSocketPolicy": "",
             "perMessageCompressionAccept": self._accept_compression,
-            "autoPingInterval": settings.ping_interval if settings.sends_pings else 0,
-            "autoPingTimeout": settings.ping_timeout,
-            "autoPingSize": 12,
-            # A peer that sends, but never answers, is not alive in both directions.
-            "autoPingRestartOnAnyTraffic": False,
-            "allowedOrigins": [
-                "*"
-            ],  # decided in onConnect, with 403; Autobahn's answers 400 and parses loosely
+            # Decided by the origin policy, with 403; Autobahn's check answers 400 and parses loosely.
+            "allowedOrigins": ["*"],
             "allowNullOrigin": True,  # likewise
             "maxConnections": 0,  # Autobahn counts connections that are not open yet
             "trustXForwardedFor": 0,
-            "logOctets": False,
-            "logFrames": False,
-            "trackTimings": False,
         }
 
     def setProtocolOptions(self, *args: Any, **options: Any) -> None:
