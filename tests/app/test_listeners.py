@@ -30,6 +30,7 @@ from wsecho.app.listeners import (
     url_of,
 )
 from wsecho.policy.proxies import TrustedProxies
+from wsecho.wire.binding import BACKLOG
 from wsecho.wire.proxy_header import ProxyHeaderFactory
 
 from .logs import logged_lines
@@ -229,6 +230,29 @@ class PortTests(SynchronousTestCase):
         self.successResultOf(PortListener(world, "--port", 9000, "::1").listen(Factory()))
         self.assertEqual([isinstance(one, ProxyHeaderFactory) for one in factories], [True, True, False])
         self.assertTrue(factories[0].trusts(IPv4Address("TCP", "127.0.0.1", 1)))
+
+    def test_backlog(self) -> None:
+        """The kernel keeps a burst of connections until they are accepted; a description may say how many."""
+        world = FakeReactor()
+        backlogs: list[int] = []
+        listen = world.listenTCP
+
+        def noting(port: int, factory: Any, backlog: int, interface: str) -> FakePort:
+            backlogs.append(backlog)
+            return listen(port, factory, backlog, interface)
+
+        self.patch(world, "listenTCP", noting)
+        self.successResultOf(self.listen(world, 9000, "127.0.0.1"))
+        for description in (
+            "tcp:9001",
+            "tcp6:9001",
+            "haproxy:tcp:9002",
+            "tcp:9003:backlog=7",
+            "tcp:9004:127.0.0.1:8",
+            "tcp6:9005:9",
+        ):
+            self.successResultOf(DescriptionListener(world, "--listen", description).listen(Factory()))
+        self.assertEqual(backlogs, [BACKLOG, BACKLOG, BACKLOG, BACKLOG, 7, 8, 9])
 
     def test_any_port_is_the_same_for_both(self) -> None:
         """Port 0 gives both addresses the same port."""

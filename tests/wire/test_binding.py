@@ -14,13 +14,14 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
+from twisted.internet.testing import MemoryReactorClock
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import implementer
 
 from tests.wire.harness import certificates
 from wsecho.policy.proxies import TrustedProxies
-from wsecho.wire.binding import ANY, CannotBind, Place, adopt, bind, places
+from wsecho.wire.binding import ANY, BACKLOG, CannotBind, Place, adopt, bind, places
 from wsecho.wire.proxy_header import ProxyHeaderFactory
 
 the_reactor: Any = reactor
@@ -63,6 +64,14 @@ class PlacesTests(SynchronousTestCase):
             ((told, endpoint),) = places(Clock(), address, 9)
             self.assertEqual(told, name)
             self.assertIsInstance(endpoint, kind)
+
+    def test_backlog(self) -> None:
+        """The kernel keeps a burst of connections until they are accepted."""
+        for address, port in (("127.0.0.1", 8), ("::1", 9)):
+            reactor = MemoryReactorClock()
+            ((_, endpoint),) = places(reactor, address, port)
+            self.successResultOf(endpoint.listen(Factory()))
+            self.assertEqual([one[2:] for one in reactor.tcpServers], [(BACKLOG, address)])
 
     def test_endpoint(self) -> None:
         """An endpoint is taken as it is, whatever the port."""

@@ -37,6 +37,7 @@ from twisted.logger import Logger
 from zope.interface import Attribute, Interface, implementer
 
 from wsecho.policy.text import escape_peer_text
+from wsecho.wire.binding import BACKLOG
 from wsecho.wire.proxy_header import ProxyHeaderEndpoint
 
 if TYPE_CHECKING:
@@ -169,7 +170,9 @@ class DescriptionListener:
         if positional[0] == "unix":
             self._socket_path = (positional[1:] or [named.get("address", "")])[0]
         try:
-            endpoint: IStreamServerEndpoint = serverFromString(reactor, description)  # type: ignore[no-untyped-call]
+            endpoint: IStreamServerEndpoint = serverFromString(  # type: ignore[no-untyped-call]
+                reactor, description + _own_backlog(positional, named)
+            )
             if positional[0].lower() == "systemd":
                 self._systemds_path = _socket_path_of_systemd(positional, named)
         except (IndexError, KeyError):
@@ -204,6 +207,14 @@ class DescriptionListener:
             os.chmod(self._systemds_path, mode)
             return [_SystemdsPort(port)]
         return [port]
+
+
+def _own_backlog(positional: list[str], named: dict[str, str]) -> str:
+    """Return what is to be added to a description, that it has our backlog and not Twisted's when it names
+    none."""
+    # tcp:PORT:INTERFACE:BACKLOG, tcp6:PORT:BACKLOG, unix:PATH:MODE:BACKLOG
+    parts_without = {"tcp": 3, "tcp6": 2, "unix": 3}.get(positional[0].lower(), 0)
+    return "" if "backlog" in named or len(positional) > parts_without else f":backlog={BACKLOG}"
 
 
 def _socket_path_of_systemd(positional: list[str], named: dict[str, str]) -> str:
@@ -306,7 +317,7 @@ class PortListener:
         self, factory: IProtocolFactory, host: str, port: int
     ) -> Generator[Deferred[Any], Any, IListeningPort]:
         kind = TCP6ServerEndpoint if ":" in host else TCP4ServerEndpoint
-        endpoint: IStreamServerEndpoint = kind(self._reactor, port, interface=host)
+        endpoint: IStreamServerEndpoint = kind(self._reactor, port, BACKLOG, host)
         if self._proxies is not None:
             endpoint = ProxyHeaderEndpoint(endpoint, self._proxies)
         try:

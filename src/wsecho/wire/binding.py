@@ -22,10 +22,14 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from wsecho.policy.proxies import TrustedProxies
 from wsecho.wire.proxy_header import ProxyHeaderEndpoint, ProxyHeaderFactory
 
-__all__ = ["ANY", "CannotBind", "Place", "adopt", "bind", "places"]
+__all__ = ["ANY", "BACKLOG", "CannotBind", "Place", "adopt", "bind", "places"]
 
 ANY = "any"
 """All interfaces, IPv4 and IPv6."""
+
+BACKLOG = 1024
+"""Connections that the kernel keeps until they are accepted, where it allows as many. With Twisted's 50, a
+burst of a hundred clients loses some of their SYNs, and these wait a second until they try again."""
 
 Place = tuple[str, IStreamServerEndpoint]
 """Something to listen on, and how an error names it."""
@@ -59,9 +63,9 @@ def places(reactor: Any, address: object, port: object) -> list[Place]:
     if address == ANY:
         return [*places(reactor, "::", port), *places(reactor, "0.0.0.0", port)]
     if isIPv6Address(address):
-        return [(f" on [{address}]:{port}", _endpoint6(reactor, port, interface=address))]
+        return [(f" on [{address}]:{port}", _endpoint6(reactor, port, BACKLOG, address))]
     if isIPAddress(address):
-        return [(f" on {address}:{port}", _endpoint4(reactor, port, interface=address))]
+        return [(f" on {address}:{port}", _endpoint4(reactor, port, BACKLOG, address))]
     raise ValueError(f'address must be "any" or an IP address, not {address!r}')
 
 
