@@ -31,7 +31,7 @@ from tests.wire.harness import (
     parse_answer,
 )
 from wsecho.policy.authenticators import CorsAuthenticator
-from wsecho.policy.enumerations import CloseCode, SocketError, SslMode, Version
+from wsecho.policy.enumerations import CloseCode, SocketError, SocketState, SslMode, Version
 from wsecho.policy.origins import AllowedOrigins
 from wsecho.policy.proxies import TrustedProxies
 from wsecho.server import ListenError, WebSocketServer
@@ -782,6 +782,47 @@ class ListenTests(MembersTestCase):
         self.assertIsNone(self.successResultOf(down))
         self.assertEqual(socket.close_code, 1001)
         self.turn()
+
+    def test_drain(self) -> None:
+        """With a timeout and spread, taken connections are closed one after the other, pending ones at once;
+        what is left in the end is dropped."""
+        self.listen()
+        first, first_peer = self.pair(self.web)
+        second, second_peer = self.pair(self.web)
+        pending = self.visit(self.web).open()
+        down = self.web.shutdown(timeout=8, spread=True)
+        self.assertEqual(self.port.calls, ["stop"])
+        self.assertEqual(pending.frames, [closing(1001, b"Server closed.")])
+        self.assertEqual(first_peer.frames, [closing(1001, b"server is stopping")])
+        second.send_text_message("still here")
+        self.assertEqual(second_peer.messages(), ["still here"])
+        self.clock.advance(2)
+        self.assertEqual(second_peer.frames[1:], [closing(1001, b"server is stopping")])
+        self.clock.advance(5.9)
+        self.assertNoResult(down)
+        self.clock.advance(0.1)
+        self.turn()
+        self.assertIsNone(self.successResultOf(down))
+        self.assertEqual([first.state, second.state], [SocketState.UNCONNECTED] * 2)
+
+    def test_drop(self) -> None:
+        """With a timeout of 0 every connection is dropped at once."""
+        self.listen()
+        socket, peer = self.pair(self.web)
+        down = self.web.shutdown(timeout=0)
+        self.assertEqual(peer.frames, [])
+        self.turn()
+        self.assertIsNone(self.successResultOf(down))
+        self.assertEqual(socket.close_code, CloseCode.ABNORMAL_DISCONNECTION)
+
+    def test_wrong_shutdown(self) -> None:
+        """A shutdown with wrong arguments closes nothing."""
+        self.listen()
+        self.assertRaises(ValueError, self.web.shutdown, spread=True)
+        self.assertRaises(ValueError, self.web.shutdown, timeout=-1)
+        wrong: Any = "10s"
+        self.assertRaises(TypeError, self.web.shutdown, timeout=wrong)
+        self.assertEqual((self.port.calls, self.web.is_listening()), ([], True))
 
     def test_context(self) -> None:
         """Leaving ``async with`` shuts down."""

@@ -44,6 +44,7 @@ from wsecho.websocket import WebSocket
 from wsecho.wire.accepting import watch_accepts
 from wsecho.wire.admission import HeadRefused
 from wsecho.wire.binding import ANY, CannotBind, adopt, bind, places
+from wsecho.wire.drain import check_drain
 from wsecho.wire.factory import ServerFactory
 from wsecho.wire.interfaces import IService
 from wsecho.wire.observed import IObserver, ObservedServerProtocol
@@ -357,13 +358,19 @@ class WebSocketServer:
         if self.closed:
             self._reactor.callLater(0, self.closed.emit)
 
-    def shutdown(self) -> Deferred[None]:
+    def shutdown(self, *, timeout: float | None = None, spread: bool = False) -> Deferred[None]:
         """Close, and end every connection, taken ones too, with 1001; those in handshake get 503. The server
         may listen again.
 
-        :returns: fires when all have ended, at the latest after the close timeout
+        :param timeout: seconds until all have ended; see :meth:`wsecho.ServerFactory.shutdown`
+        :param spread: end connections that were taken one after the other, over the first half of ``timeout``
+        :returns: fires when all have ended; without a ``timeout`` at the latest after the close timeout
+        :raises TypeError: for a timeout that is no number
+        :raises ValueError: for one that is negative or not finite; and for ``spread`` without ``timeout``
         """
-        ended = gatherResults([self.close(), self.factory.shutdown()])
+        # Now, because a call that is refused must have closed nothing.
+        check_drain(timeout, spread=spread)
+        ended = gatherResults([self.close(), self.factory.shutdown(timeout=timeout, spread=spread)])
         return ended.addCallback(lambda _: None)
 
     def is_listening(self) -> bool:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 START_LINE = re.compile(r"listening on (wss?(?:\+unix)?:\S+)")
 
 #: For tests whose peers do not answer a Close.
-CLOSING_SOON = "--close-timeout=100ms"
+CLOSING_SOON = "--drain-timeout=100ms"
 
 #: "hello" from a client, with a mask of zeros, and from the server.
 HELLO = b"\x81\x85\0\0\0\0hello"

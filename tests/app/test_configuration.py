@@ -410,6 +410,12 @@ class MeaningTests(ConfigurationTestCase):
         )
         self.assertEqual(self.read("max-frame-size=1KiB").settings().max_frame_size, 1024)
 
+    def test_seconds(self) -> None:
+        """A duration is read as seconds."""
+        self.assertEqual(self.read().seconds("drain-timeout"), 10.0)
+        self.assertEqual(self.read("drain-timeout=250ms").seconds("drain-timeout"), 0.25)
+        self.assertEqual(self.read("drain-timeout=0").seconds("drain-timeout"), 0.0)
+
     def test_origins(self) -> None:
         """Origins and the rule for a missing one make one policy."""
         request = OriginRequest(origin="https://a.example", host="b.example", path="/", peer="")

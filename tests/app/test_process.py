@@ -89,6 +89,29 @@ class ProcessTests(SynchronousTestCase):
             name = signal.Signals(number).name
             self.assertEqual(self.lines, [f"{name}: closing all connections; a second signal ends at once"])
 
+    def test_gradual(self) -> None:
+        """Only SIGTERM asks for an end of one connection after the other; the first signal decides."""
+        for numbers, expected in (
+            ([], False),
+            ([signal.SIGTERM], True),
+            ([signal.SIGINT], False),
+            ([signal.SIGTERM, signal.SIGINT], True),
+            ([signal.SIGINT, signal.SIGTERM], False),
+        ):
+            self.setUp()
+            self.process.handle_signals(self.reload)
+            for number in numbers:
+                self.send(number)
+            self.assertIs(self.process.is_gradual, expected, numbers)
+
+    def test_gradual_before_the_stop(self) -> None:
+        """When the reactor is told to stop, it is known already how: services may ask in the same call."""
+        seen: list[bool] = []
+        self.patch(self.reactor, "stop", lambda: seen.append(self.process.is_gradual))
+        self.process.handle_signals(self.reload)
+        self.send(signal.SIGTERM)
+        self.assertEqual(seen, [True])
+
     def test_second_signal(self) -> None:
         """The second signal ends at once, with a status that says so; a third is left to the system."""
         self.process.handle_signals(self.reload)

@@ -82,7 +82,9 @@ class FakeFactory:
     def __init__(self, is_secure: bool) -> None:
         self.is_secure = is_secure
         self.hosts = AllowedHosts(["nobody.example"])
+        self.connections: set[object] = set()
         self.gone: Deferred[None] = Deferred()
+        self.shutdowns: list[tuple[float | None, bool]] = []
 
 
 class FakeServer:
@@ -99,7 +101,8 @@ class FakeServer:
         ports, self.ports = self.ports, []
         return gatherResults([port.stopListening() for port in ports])
 
-    def shutdown(self) -> Deferred[Any]:
+    def shutdown(self, *, timeout: float | None, spread: bool) -> Deferred[Any]:
+        self.factory.shutdowns.append((timeout, spread))
         return gatherResults([self.close(), self.factory.gone])
 
 
@@ -124,6 +127,7 @@ class FakeProcess:
         self.lines = lines
         self.handling: list[int] = []
         self.failures = 0
+        self.is_gradual = False
 
     def handle_signals(self, reload: Callable[[], object]) -> None:
         self.reload = reload
@@ -150,7 +154,11 @@ class WebSocketServiceTests(SynchronousTestCase):
         self.said: list[str] = []
 
     def service(
-        self, *listeners: FakeListener, hosts: AllowedHosts | None = None, tls: Any = None
+        self,
+        *listeners: FakeListener,
+        hosts: AllowedHosts | None = None,
+        tls: Any = None,
+        drain_timeout: float = 10.0,
     ) -> WebSocketService:
         """A service on these listeners."""
         return WebSocketService(
@@ -158,6 +166,7 @@ class WebSocketServiceTests(SynchronousTestCase):
             listeners,
             FakeServer,
             hosts=hosts,
+            drain_timeout=drain_timeout,
             paths=PATHS,
             tls=tls,
             process=self.process,  # type: ignore[arg-type]
@@ -330,6 +339,47 @@ class WebSocketServiceTests(SynchronousTestCase):
         listeners[1].factory.gone.callback(None)
         self.successResultOf(stopped)
         self.assertFalse(service.running)
+
+    def drained(self, drain_timeout: float, *, is_gradual: bool) -> list[tuple[float | None, bool]]:
+        """What the servers of two listeners, with three open connections, are told when a service stops."""
+        listeners = [FakeListener(name, succeed([tcp("127.0.0.1", 1)])) for name in "ab"]
+        service = self.service(*listeners, drain_timeout=drain_timeout)
+        self.process.is_gradual = is_gradual
+        service.startService()
+        listeners[0].factory.connections = {1, 2}
+        listeners[1].factory.connections = {3}
+        service.stopService()
+        (one,), (other,) = (listener.factory.shutdowns for listener in listeners)
+        return [one, other]
+
+    def test_drain(self) -> None:
+        """Every server gets the whole time and, when the process ends gradually, spreads over it; the log
+        tells how many, and by when."""
+        self.assertEqual(self.drained(10, is_gradual=True), [(10, True)] * 2)
+        self.assertEqual(self.drained(0.5, is_gradual=False), [(0.5, False)] * 2)
+        self.assertEqual(
+            self.lines,
+            [
+                "open connections: 3; they get Close 1001 over 5s, what is left after 10s is dropped",
+                "open connections: 3; they get Close 1001 now, what is left after 500ms is dropped",
+            ],
+        )
+
+    def test_drop(self) -> None:
+        """With a timeout of 0 servers are told so, and the log does not speak of a Close."""
+        self.assertEqual(self.drained(0, is_gradual=True), [(0, True)] * 2)
+        self.assertEqual(self.lines, [])
+
+    def test_stop_without_process(self) -> None:
+        """In somebody else's program nothing is spread: whoever stops it knows of no signal."""
+        listener = FakeListener("a", succeed([tcp("127.0.0.1", 1)]))
+        service = WebSocketService(
+            self.reactor, [listener], FakeServer, hosts=None, drain_timeout=10, paths=PATHS
+        )
+        service.startService()
+        service.stopService()
+        self.assertEqual(listener.factory.shutdowns, [(10, False)])
+        self.assertEqual(self.lines, [])
 
     def test_stop_before_all_listen(self) -> None:
         """A listener that is still on its way is called off, which is no failure."""
@@ -519,9 +569,10 @@ class BuildTests(SynchronousTestCase):
 
     def test_service(self) -> None:
         """A service is built without listening."""
-        service = build_service(self.configuration(), Clock())
+        service = build_service(self.configuration(drain_timeout="2m"), Clock())
         self.assertEqual(service.ports, ())
         self.assertFalse(service.running)
+        self.assertEqual(service._drain_timeout, 120)
 
     def test_say(self) -> None:
         """What must be seen goes to the standard error that the process was started with."""

@@ -63,7 +63,6 @@ NOT_AVAILABLE_YET = {
     "send-queue",
     "slow-consumer",
     "stall-timeout",
-    "drain-timeout",
     "workers",
     "engine",
     "history-size",

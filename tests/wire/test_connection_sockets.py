@@ -33,6 +33,9 @@ from wsecho.policy.lifecycle import Phase
 from wsecho.policy.settings import Settings
 from wsecho.wire.factory import ServerFactory
 
+#: The end of what a peer gets from a server that stops.
+CLOSE_1001 = b"\x88\x14\x03\xe9server is stopping"
+
 
 class Watched(Program):
     """A program that can be waited for.
@@ -197,6 +200,33 @@ class PlainTests(SocketTestCase):
         self.clock.advance(5)
         await gone
         self.assertEqual(self.factory.getConnectionCount(), 0)
+
+    async def test_drain(self) -> None:
+        """A drain loses nothing that is queued: a peer that reads late gets all of it and then Close 1001,
+        long after the close timeout."""
+        client, server = await self.stuck()
+        gone = self.factory.shutdown(timeout=60)
+        self.clock.advance(50)
+        client.transport.resumeProducing()
+        await client.until(lambda data: data.endswith(CLOSE_1001))
+        message, last = self.frames(client)
+        self.assertEqual(message, Frame(BINARY, bytes(12 << 20)))
+        self.assertEqual(last, closing(1001, b"server is stopping"))
+        client.transport.write(close(1001))
+        await client.ended
+        await gone
+        self.assertEqual((server.end, server.closed_cleanly), (End(EndReason.SHUTDOWN, 1001), True))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    async def test_drain_of_peer_that_reads_nothing(self) -> None:
+        """A peer that reads nothing is dropped at the end of a drain, not at the close timeout."""
+        _, server = await self.stuck()
+        gone = self.factory.shutdown(timeout=60, spread=True)
+        self.clock.advance(59)
+        self.assertFalse(gone.called)
+        self.clock.advance(1)
+        await gone
+        self.assertEqual((server.end, server.closed_cleanly), (End(EndReason.SHUTDOWN, 1001), False))
 
     async def test_reset(self) -> None:
         """A peer that resets is gone at once."""

@@ -383,6 +383,144 @@ class ShutdownTests(WireTestCase):
         self.assertEqual(peer.protocol.end, End(EndReason.SHUTDOWN))
 
 
+class DrainTests(WireTestCase):
+    """A shutdown with a time for all connections."""
+
+    def test_spread(self) -> None:
+        """Open connections get Close one after the other, the oldest first; until then each goes on."""
+        factory = self.factory(Program)
+        peers = [self.peer(factory).open() for _ in range(2)]
+        gone = factory.shutdown(timeout=8, spread=True)
+        self.assertEqual(peers[0].frames, [closing(1001, b"server is stopping")])
+        peers[0].send(close(1001))
+        peers[0].leave()
+        self.clock.advance(1.9)
+        peers[1].send(frame(TEXT, b"still here"))
+        self.assertEqual(peers[1].messages(), ["still here"])
+        self.clock.advance(0.1)
+        self.assertEqual(peers[1].frames[1:], [closing(1001, b"server is stopping")])
+        self.assertEqual(peers[1].protocol.end, End(EndReason.SHUTDOWN, 1001))
+        self.assertNoResult(gone)
+        peers[1].send(close(1001))
+        peers[1].leave()
+        self.assertIsNone(self.successResultOf(gone))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_handshakes_take_no_turn(self) -> None:
+        """A handshake that has begun is answered 503 at once, however long the others have."""
+        factory = self.factory(origins=lambda _: Deferred())
+        deciding, silent = self.peer(factory), self.peer(factory)
+        deciding.send(handshake("/", "Origin: https://example.com"))
+        factory.shutdown(timeout=8, spread=True)
+        self.assertEqual(deciding.answer.status, "HTTP/1.1 503 Service Unavailable")
+        self.assertEqual(silent.transport.done, ["abortConnection"])
+
+    def test_time_to_read(self) -> None:
+        """A peer that reads slowly has until the end of the time, not only the close timeout, to read and to
+        answer."""
+        factory = self.factory(Program, close_timeout=5)
+        peer = self.peer(factory).open()
+        gone = factory.shutdown(timeout=60)
+        self.clock.advance(59)
+        self.assertFalse(peer.transport.disconnecting)
+        peer.send(close(1001))
+        peer.finish()
+        self.assertIsNone(self.successResultOf(gone))
+        self.assertTrue(peer.protocol.closed_cleanly)
+
+    def test_answered_but_not_ended(self) -> None:
+        """Nor does the close timeout begin anew with the peer's answer."""
+        factory = self.factory(Program, close_timeout=5)
+        peer = self.peer(factory).open()
+        factory.shutdown(timeout=60)
+        self.clock.advance(10)
+        peer.send(close(1001))
+        self.clock.advance(49)
+        self.assertFalse(peer.transport.disconnecting)
+        self.clock.advance(1)
+        self.clock.advance(0)
+        self.assertEqual(peer.protocol.end, End(EndReason.SHUTDOWN, 1001))
+        self.assertFalse(peer.protocol.closed_cleanly)
+
+    def test_deadline(self) -> None:
+        """At the end of the time all that is left is dropped, also where the close timeout is longer, and the
+        log counts them."""
+        factory = self.factory(Program, close_timeout=30)
+        silent, deaf, closing_already = (self.peer(factory).open() for _ in range(3))
+        deaf.transport.reads_nothing = True
+        closing_already.protocol.sendClose(1000)
+        refused = self.peer(factory)
+        refused.send(b"GET / HTTP/1.1\r\n")
+        gone = factory.shutdown(timeout=8, spread=True)
+        self.clock.pump([1] * 7)
+        self.assertNoResult(gone)
+        self.clock.advance(1)
+        self.clock.advance(0)
+        self.assertIsNone(self.successResultOf(gone))
+        self.assertEqual([silent.protocol.end, deaf.protocol.end], [End(EndReason.SHUTDOWN, 1001)] * 2)
+        self.assertEqual(closing_already.protocol.end, End(EndReason.SERVER_CLOSE, 1000))
+        self.assertEqual(refused.protocol.end, End(EndReason.SHUTDOWN, None, 503))
+        for peer in (silent, deaf, closing_already, refused):
+            self.assertEqual(peer.transport.done[-1], "abortConnection")
+            self.assertFalse(peer.protocol.closed_cleanly)
+        self.assertIn("shutdown: the time is over; connections dropped: 4", self.log)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_zero(self) -> None:
+        """With a timeout of 0 all are dropped at once, without a word."""
+        factory = self.factory(Program)
+        opened, silent = self.peer(factory).open(), self.peer(factory)
+        gone = factory.shutdown(timeout=0)
+        self.assertEqual((opened.frames, factory.connections), ([], set()))
+        self.clock.advance(0)
+        self.assertIsNone(self.successResultOf(gone))
+        for peer in (opened, silent):
+            self.assertEqual(peer.protocol.end, End(EndReason.SHUTDOWN))
+            self.assertFalse(peer.protocol.closed_cleanly)
+
+    def test_sooner(self) -> None:
+        """Asked for once more, without a spread, it tells the others at once; the time of the first stays."""
+        factory = self.factory(Program, close_timeout=60)
+        peers = [self.peer(factory).open() for _ in range(3)]
+        gone = [factory.shutdown(timeout=20, spread=True)]
+        gone.append(factory.shutdown())
+        self.assertEqual([len(peer.frames) for peer in peers], [1, 1, 1])
+        self.clock.pump([1] * 20)
+        self.clock.advance(0)
+        self.assertEqual([self.successResultOf(one) for one in gone], [None, None])
+        self.assertEqual([len(peer.frames) for peer in peers], [1, 1, 1])
+
+    def test_never_later(self) -> None:
+        """Asked for once more, with more time, nobody gets more."""
+        factory = self.factory(Program)
+        peer = self.peer(factory).open()
+        gone = [factory.shutdown(timeout=8), factory.shutdown(timeout=80)]
+        self.clock.advance(8)
+        self.clock.advance(0)
+        self.assertEqual([self.successResultOf(one) for one in gone], [None, None])
+        self.assertTrue(peer.transport.has_ended)
+
+    def test_connects_meanwhile(self) -> None:
+        """Whoever connects meanwhile is cut off, and waited for."""
+        factory = self.factory(Program)
+        first = self.peer(factory).open()
+        gone = factory.shutdown(timeout=8)
+        self.peer(factory)
+        first.leave()
+        self.assertNoResult(gone)
+        self.clock.advance(0)
+        self.assertIsNone(self.successResultOf(gone))
+
+    def test_wrong_time(self) -> None:
+        """What is no time is refused, and nothing has happened."""
+        factory = self.factory(Program)
+        peer = self.peer(factory).open()
+        self.assertRaises(ValueError, factory.shutdown, timeout=-1)
+        self.assertRaises(ValueError, factory.shutdown, spread=True)
+        self.assertEqual(peer.frames, [])
+        self.peer(factory).open()
+
+
 class ShutdownOverSocketsTests(TestCase):
     """What Twisted makes of a factory that accepts nobody."""
 

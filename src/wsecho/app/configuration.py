@@ -84,6 +84,12 @@ class Configuration:
         """Return the value of a flag."""
         return self[name] is True
 
+    def seconds(self, name: str) -> float:
+        """Return the value of an option that is a duration."""
+        value = self[name]
+        assert isinstance(value, int | float)
+        return float(value)
+
     def texts(self, name: str) -> tuple[str, ...]:
         """Return the values of a repeatable option."""
         value = self[name]

@@ -65,6 +65,7 @@ class Process:
         self._set_handler = set_handler
         self._at_exit = at_exit
         self._is_stopping = False
+        self._is_gradual = False
         self._reload: Callable[[], object] | None = None
 
     def handle_signals(self, reload: Callable[[], object]) -> None:
@@ -76,6 +77,12 @@ class Process:
         for number in (signal.SIGTERM, signal.SIGINT):
             self._set_handler(number, self._stop_requested)
         self._set_handler(signal.SIGHUP, self._reload_requested)
+
+    @property
+    def is_gradual(self) -> bool:
+        """Whether connections are to end one after the other: SIGTERM asked for the end, as supervisors do,
+        whose clients come back. Whoever pressed Ctrl-C is waiting."""
+        return self._is_gradual
 
     def fail(self) -> None:
         """Stop the reactor; the exit status will say that something failed."""
@@ -92,6 +99,7 @@ class Process:
         name = signal.Signals(number).name
         if not self._is_stopping:
             _log.info("{name}: closing all connections; a second signal ends at once", name=name)
+            self._is_gradual = number == signal.SIGTERM
             self._stop()
             return
         _log.warn("{name}: ending at once", name=name)

@@ -27,6 +27,7 @@ from wsecho.app.process import FAILED, Process
 from wsecho.hub.channels import Hub
 from wsecho.policy.enumerations import SslMode
 from wsecho.policy.hosts import LOOPBACK_HOSTS, AllowedHosts
+from wsecho.policy.quantities import format_duration
 from wsecho.server import WebSocketServer
 from wsecho.services.broadcast import BroadcastService
 from wsecho.services.echo import EchoService
@@ -35,6 +36,7 @@ from wsecho.tls.certificates import CertificateAndKey, CertificateError
 from wsecho.tls.configuration import TlsConfiguration
 from wsecho.tls.contexts import ConfiguredCreator, check_certificate
 from wsecho.web.page import page
+from wsecho.wire.drain import spread_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -75,7 +77,7 @@ class IsServer(Protocol):
 
     @property
     def factory(self) -> Any:
-        """Its `hosts` are set for each listener."""
+        """Its `hosts` are set for each listener, its open `connections` counted."""
 
     @property
     def ports(self) -> Sequence[IListeningPort]:
@@ -87,7 +89,7 @@ class IsServer(Protocol):
     def close(self) -> Deferred[Any]:
         """Stop to listen."""
 
-    def shutdown(self) -> Deferred[Any]:
+    def shutdown(self, *, timeout: float | None, spread: bool) -> Deferred[Any]:
         """Stop to listen and end every connection with Close 1001; fires when all are gone."""
 
 
@@ -98,6 +100,8 @@ class WebSocketService(Service):
     :param make_server: makes the server of one listener, given whether it ends TLS.
     :param hosts: the Host values for all listeners; None for loopback names on those that only this machine
         reaches, and any on others.
+    :param drain_timeout: seconds from the stop until every connection has ended; 0 drops all at once. On
+        SIGTERM, which `process` tells, open ones are closed over the first half of it.
     :param paths: what is served where, for the start lines.
     :param tls: whose certificates are read again when that is asked for; None when no listener ends TLS.
     :param process: whose signals are handled, and which stops when a listener fails late; None for a service
@@ -112,6 +116,7 @@ class WebSocketService(Service):
         make_server: Callable[[bool], IsServer],
         *,
         hosts: AllowedHosts | None,
+        drain_timeout: float,
         paths: str,
         tls: ConfiguredCreator | None = None,
         process: Process | None = None,
@@ -121,6 +126,7 @@ class WebSocketService(Service):
         self._listeners = listeners
         self._make_server = make_server
         self._hosts = hosts
+        self._drain_timeout = drain_timeout
         self._paths = paths
         self._tls = tls
         self._process = process
@@ -163,7 +169,26 @@ class WebSocketService(Service):
         """Stop to listen and end all connections; fires when they are gone."""
         super().stopService()  # type: ignore[no-untyped-call]
         self._call_off()
-        return gatherResults([maybeDeferred(server.shutdown) for server, _ in self._servers])
+        spread = self._process is not None and self._process.is_gradual
+        self._tell_drain(spread=spread)
+        return gatherResults(
+            [
+                maybeDeferred(server.shutdown, timeout=self._drain_timeout, spread=spread)
+                for server, _ in self._servers
+            ]
+        )
+
+    def _tell_drain(self, *, spread: bool) -> None:
+        number = sum(len(server.factory.connections) for server, _ in self._servers)
+        timeout = self._drain_timeout
+        if not number or not timeout:
+            return
+        _log.info(
+            "open connections: {number}; they get Close 1001 {how}, what is left after {timeout} is dropped",
+            number=number,
+            how=f"over {format_duration(spread_seconds(timeout))}" if spread else "now",
+            timeout=format_duration(timeout),
+        )
 
     def reload(self) -> None:
         """Read the certificates again, for connections that come. Files that cannot be used are told, and the
@@ -339,6 +364,7 @@ def build_service(
         build_listeners(configuration, reactor, tls),
         server_maker(configuration, reactor),
         hosts=configuration.hosts(),
+        drain_timeout=configuration.seconds("drain-timeout"),
         paths=paths_served(configuration.text("mode")),
         tls=tls,
         process=process,

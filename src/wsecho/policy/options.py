@@ -415,14 +415,15 @@ TABLE: Final[tuple[Option, ...]] = (
         name="drain-timeout",
         kind=Kind.DURATION,
         meaning=(
-            "On SIGTERM: no longer ready, no longer listening, Close 1001 spread over the first half, then "
-            "drop. SIGINT: the same without the spread. A second signal ends at once."
+            "On SIGTERM: no longer listening, Close 1001 to one connection after the other over the first "
+            "half, what is queued is flushed, and what is left at the end is dropped. SIGINT: the same, with "
+            "Close to all at once. A second signal ends at once."
         ),
         default=10.0,
         qt=_NOT_IN_QT,
         reason="Clients that all reconnect in the same moment would be a storm.",
         zero="drop at once",
-        enforced=False,
+        enforced=True,
     ),
     Option(
         name="client-ca",

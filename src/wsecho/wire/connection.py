@@ -224,10 +224,14 @@ class Connection(_Autobahn):  # type: ignore[misc]
     def _may_send(self, code: int) -> bool:
         return may_be_sent(code)
 
-    def close_with(self, why: EndReason, code: int | None, reason: str | None = None) -> None:
-        """Begin the closing handshake for a reason of the table; does nothing unless the connection is
-        open."""
-        self._begin_closing(why, code, None if reason is None else cut_reason(reason))
+    def close_with(
+        self, why: EndReason, code: int | None, reason: str | None = None, *, at_least: float = 0.0
+    ) -> None:
+        """Begin the closing handshake for a reason of the table; does nothing unless the connection is open.
+
+        :param at_least: seconds to the end of the transport, where the close timeout is shorter
+        """
+        self._begin_closing(why, code, None if reason is None else cut_reason(reason), at_least)
 
     def sendCloseFrame(
         self, code: int | None = None, reasonUtf8: bytes | None = None, isReply: bool = False
@@ -239,14 +243,16 @@ class Connection(_Autobahn):  # type: ignore[misc]
         """
         self._begin_closing(self.own_close, code, reasonUtf8)
 
-    def _begin_closing(self, why: EndReason, code: int | None, reason: bytes | None) -> None:
+    def _begin_closing(
+        self, why: EndReason, code: int | None, reason: bytes | None, at_least: float = 0.0
+    ) -> None:
         if self.phase is Phase.OPEN:
             self._send_close(why, code, reason)
             self._advance(Event.CLOSE_SENT)
             # Whoever held reading wants no message any more, but the peer's Close must be seen.
             self.link.release(Hold.PROGRAM)
             # Autobahn's own timer ends with the peer's Close. This one goes on, to the end of TCP.
-            self.link.start_close_timer(self.close_timeout)
+            self.link.start_close_timer(max(self.close_timeout, at_least))
 
     def _send_close(self, why: EndReason, code: int | None, reason: bytes | None) -> None:
         """Write the Close frame of an open connection.

@@ -25,6 +25,7 @@ from wsecho.policy.settings import Settings
 from wsecho.policy.text import escape_peer_text
 from wsecho.wire.beneath import AutobahnFactory, ReactorTimer
 from wsecho.wire.connection import next_id
+from wsecho.wire.drain import Drain
 from wsecho.wire.interfaces import IService
 from wsecho.wire.options import common_options
 from wsecho.wire.protocol import ServerProtocol
@@ -99,7 +100,7 @@ class ServerFactory(AutobahnFactory):  # type: ignore[misc]
         self.connections: set[ServerProtocol] = set()
         """The open connections."""
         self._alive: set[ServerProtocol] = set()
-        self._all_gone: list[Deferred[None]] = []
+        self._drains: dict[Drain, Deferred[None]] = {}
         self._is_shutting_down = False
         self._origin_hint_at: float | None = None
 
@@ -177,6 +178,8 @@ class ServerFactory(AutobahnFactory):  # type: ignore[misc]
         self._alive.add(connection)
         if self._is_shutting_down:
             # Not by a buildProtocol that returns None: Twisted's TLS, which wraps this factory, raises then.
+            for drain in self._drains:
+                drain.add(connection)
             connection.shut_down()
 
     def connection_opened(self, connection: ServerProtocol) -> None:
@@ -192,24 +195,29 @@ class ServerFactory(AutobahnFactory):  # type: ignore[misc]
         """The transport has ended."""
         self.connections.discard(connection)
         self._alive.discard(connection)
-        if not self._alive:
-            waiting, self._all_gone = self._all_gone, []
-            for deferred in waiting:
-                deferred.callback(None)
+        for drain in list(self._drains):
+            if drain.ended(connection):
+                self._drains.pop(drain).callback(None)
 
-    def shutdown(self) -> Deferred[None]:
+    def shutdown(self, *, timeout: float | None = None, spread: bool = False) -> Deferred[None]:
         """End every connection: Close 1001 to open ones, 503 to those in handshake; nobody is accepted any
-        more.
+        more. Asked for again, it may end them sooner, never later.
 
-        :returns: fires when all transports have ended, at the latest after the close timeout
+        :param timeout: seconds until all have ended: what is queued for a peer that reads reaches it, and
+            what is left then is dropped; 0 drops all at once. None gives each the close timeout, from its
+            Close on
+        :param spread: tell open connections one after the other, the oldest first, over the first half of
+            ``timeout``; until its turn each goes on working
+        :returns: fires when all transports have ended
+        :raises TypeError: for a timeout that is no number
+        :raises ValueError: for one that is negative or not finite; and for ``spread`` without ``timeout``
         """
+        drain = Drain(self.reactor, timeout, spread=spread)
         self._is_shutting_down = True
-        for connection in list(self._alive):
-            connection.shut_down()
         if not self._alive:
             return succeed(None)
-        deferred: Deferred[None] = Deferred()
-        self._all_gone.append(deferred)
+        deferred = self._drains[drain] = Deferred()
+        drain.begin(self._alive)
         return deferred
 
     def check_room(self) -> None:

@@ -83,14 +83,22 @@ class ServerProtocol(Messages, AutobahnServerProtocol):  # type: ignore[misc]
         self._pending = bytearray()
         super().connectionMade()
 
-    def shut_down(self) -> None:
-        """The server stops: Close 1001 to an open connection, 503 or an abort to one that is not open yet."""
+    def shut_down(self, at_least: float = 0.0) -> None:
+        """The server stops: Close 1001 to an open connection, 503 or an abort to one that is not open yet.
+
+        :param at_least: seconds that the peer of an open connection has for reading and for its answer, where
+            the close timeout is shorter
+        """
         if self.phase is Phase.OPEN:
-            self.close_with(EndReason.SHUTDOWN, 1001, "server is stopping")
+            self.close_with(EndReason.SHUTDOWN, 1001, "server is stopping", at_least=at_least)
         elif self.phase is Phase.DECIDING or (self.phase is Phase.CONNECTING and len(self._head)):
             self._refuse(503, "the server is stopping", reason=EndReason.SHUTDOWN)
         elif self.phase is Phase.CONNECTING:
             self._abort(EndReason.SHUTDOWN)
+
+    def cut_off(self) -> None:
+        """The server waits no longer."""
+        self._abort(EndReason.SHUTDOWN)
 
     # -- the opening handshake -------------------------------------------------------------------------------
 
