@@ -134,6 +134,21 @@ class Child(ProcessProtocol):
         self.transport.signalProcess(name)
 
 
+class LineWatcher:
+    """Waits for words in a child's output."""
+
+    def __init__(self, child: Child, words: bytes) -> None:
+        self.found: Deferred[None] = Deferred()
+        received = child.outReceived
+
+        def look(data: bytes) -> None:
+            received(data)
+            if words in child.out and not self.found.called:
+                self.found.callback(None)
+
+        child.outReceived = look  # type: ignore[method-assign]
+
+
 def start(
     test: TestCase,
     command: Sequence[str],

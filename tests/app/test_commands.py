@@ -143,6 +143,7 @@ class ShowConfigTests(CommandTestCase):
                 "close-timeout": "5s",
                 "ping-interval": "20s",
                 "ping-timeout": "20s",
+                "drain-timeout": "10s",
             },
         )
 

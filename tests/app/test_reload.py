@@ -17,7 +17,7 @@ from twisted.trial.unittest import TestCase
 
 from wsecho.tls.development import make_development_certificate
 
-from .servers import ECHOED, HELLO, Child, Conversation, open_websocket, start, twistd
+from .servers import ECHOED, HELLO, Conversation, LineWatcher, open_websocket, start, twistd
 
 CONNECTIONS = int(os.environ.get("WSECHO_CONNECTIONS", "100"))
 
@@ -51,21 +51,6 @@ class Busy:
         """Stop after the next echo; fires then, or fails when the connection was lost."""
         self._is_to_rest = True
         return self.rested
-
-
-class LineWatcher:
-    """Waits for words in a child's output."""
-
-    def __init__(self, child: Child, words: bytes) -> None:
-        self.found: Deferred[None] = Deferred()
-        received = child.outReceived
-
-        def look(data: bytes) -> None:
-            received(data)
-            if words in child.out and not self.found.called:
-                self.found.callback(None)
-
-        child.outReceived = look  # type: ignore[method-assign]
 
 
 class ReloadTests(TestCase):

@@ -156,7 +156,7 @@ class ForegroundTests(TwistdTestCase):
 
     async def test_second_signal(self) -> None:
         """A second signal does not wait for a peer that answers nothing, and the status tells."""
-        child = self.run_twistd("--listen=tcp:0:interface=127.0.0.1", "--close-timeout=10m")
+        child = self.run_twistd("--listen=tcp:0:interface=127.0.0.1", "--drain-timeout=10m")
         (url,) = await child.listening
         peer = await open_websocket(self, url)
         child.kill("TERM")
