@@ -176,6 +176,29 @@ class OptionTests(WireTestCase):
             self.assertEqual(getattr(peer.protocol, name), getattr(factory, name), name)
         self.assertTrue(peer.transport.no_delay)
 
+    def test_options_set_later(self) -> None:
+        """Options that are set later, one by one or together, hold for the connections that come."""
+        factory = self.factory()
+        before = self.peer(factory)
+        factory.maxMessagePayloadSize = 7
+        between = self.peer(factory)
+        factory.setProtocolOptions(maxMessagePayloadSize=8)
+        after = self.peer(factory)
+        sizes = [one.protocol.maxMessagePayloadSize for one in (before, between, after)]
+        self.assertEqual(sizes, [1048576, 7, 8])
+
+    def test_another_protocol(self) -> None:
+        """The protocol can be set at any time, also after the options; connections of one have one class."""
+        factory = self.factory()
+        first, second = self.peer(factory), self.peer(factory)
+        self.assertIs(type(first.protocol), type(second.protocol))
+        factory.setProtocolOptions(autoPingInterval=7)
+        factory.protocol = Program
+        third = self.peer(factory)
+        self.assertIsInstance(third.protocol, Program)
+        self.assertEqual(third.protocol.autoPingInterval, 7)
+        self.assertIs(third.protocol.factory, factory)
+
     def test_timers_of_the_given_reactor(self) -> None:
         """Autobahn's timers run on the given reactor's clock, to the millisecond."""
         factory = self.factory(handshake_timeout=1.234)

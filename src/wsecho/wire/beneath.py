@@ -48,7 +48,8 @@ AutobahnClientProtocol: Any = WebSocketClientProtocol
 AutobahnClientFactory: Any = WebSocketClientFactory
 
 BENEATH: Mapping[tuple[type, str], tuple[tuple[str, ...], str]] = {
-    (WebSocketServerProtocol, "_connectionMade"): (("self",), "called: options, counters, the handshake timer"),
+    (WebSocketServerProtocol, "__init__"): (("self",), "overridden: what it makes is made when it is asked for"),
+    (WebSocketServerProtocol, "_connectionMade"): (("self",), "overridden: options, and what is so at the start, held once"),
     (WebSocketServerProtocol, "_connectionLost"): (("self", "reason"), "called: timers, counters, onClose"),
     (WebSocketServerProtocol, "consumeData"): (("self",), "overridden: an exception in any callback of the program's ends one connection only"),
     (WebSocketServerProtocol, "sendData"): (("self", "data", "sync", "chopsize"), "overridden: everything is written at once, on no timer"),
@@ -76,6 +77,7 @@ BENEATH: Mapping[tuple[type, str], tuple[tuple[str, ...], str]] = {
     (WebSocketServerProtocol, "onFrameData"): (("self", "payload"), "overridden: likewise"),
     (WebSocketServerProtocol, "onMessageEnd"): (("self",), "overridden: no Deferred for each message"),
     (WebSocketServerFactory, "resetProtocolOptions"): (("self",), "called by Autobahn's constructor; its attributes are the option set"),
+    (WebSocketClientProtocol, "_connectionMade"): (("self",), "overridden: as the server's"),
     (WebSocketClientProtocol, "startHandshake"): (("self",), "overridden: a request head without a way in for line ends, and a right Host header"),
     (WebSocketClientProtocol, "processHandshake"): (("self",), "called: the 101 answer, checked and written anew"),
     (WebSocketClientProtocol, "failHandshake"): (("self", "reason"), "overridden: the attempt to connect learns why"),

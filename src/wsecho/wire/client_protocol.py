@@ -95,6 +95,10 @@ class ClientProtocol(Messages, AutobahnClientProtocol):  # type: ignore[misc]
         self._described_origin = escape_peer_text(self.request.origin) or "-"
         super().connectionMade()
 
+    def _connectionMade(self) -> None:
+        super()._connectionMade()
+        self.startHandshake()
+
     def startHandshake(self) -> None:
         self._key = base64.b64encode(os.urandom(16)).decode("ascii")
         self.websocket_key = self._key.encode("ascii")

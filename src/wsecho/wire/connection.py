@@ -30,10 +30,7 @@ from wsecho.wire.beneath import SilentLogger
 from wsecho.wire.failures import is_tls_failure
 from wsecho.wire.interfaces import IService
 from wsecho.wire.link import Hold, Link
-
-_Autobahn: Any = (
-    object  # the class that stands behind this one in the order of bases: Autobahn's, server or client
-)
+from wsecho.wire.start import Start
 
 __all__ = ["Connection", "next_id"]
 
@@ -48,7 +45,7 @@ def next_id() -> int:
 
 
 @implementer(IHalfCloseableProtocol)
-class Connection(_Autobahn):  # type: ignore[misc]
+class Connection(Start):
     """What all connections have, before and after they are open, on the server's side and on the client's.
 
     To be mixed in before Autobahn's protocol class of that side.
@@ -63,8 +60,6 @@ class Connection(_Autobahn):  # type: ignore[misc]
     factory: Any
     peer: str
     peer_address: PeerAddress
-    wasNotCleanReason: str | None
-    openHandshakeTimeoutCall: Any
     message_data: Any
     frame_data: Any
     control_frame_data: Any
@@ -167,6 +162,9 @@ class Connection(_Autobahn):  # type: ignore[misc]
             # Autobahn would take the text of the transport's failure, in which OpenSSL may quote the peer.
             self.wasNotCleanReason = self.end.reason.value if self.end is not None else None
         self._forget_input()
+        if self.state != self.STATE_CLOSED:
+            self.state = self.STATE_CLOSED
+            self._tell_closed()
         self._connectionLost(reason)
         self.factory.connection_lost(self)
         self._log_end()
@@ -423,7 +421,7 @@ class Connection(_Autobahn):  # type: ignore[misc]
         if self.state != self.STATE_CLOSED:
             self.state = self.STATE_CLOSED
             self.droppedByMe = True
-            self.is_closed.callback(self)
+            self._tell_closed()
         if self.openHandshakeTimeoutCall is not None:
             self.openHandshakeTimeoutCall.cancel()
             self.openHandshakeTimeoutCall = None

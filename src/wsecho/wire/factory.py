@@ -23,12 +23,13 @@ from wsecho.policy.origins import AllowedOrigins, OriginPolicy, admitting_option
 from wsecho.policy.proxies import TrustedProxies
 from wsecho.policy.settings import Settings
 from wsecho.policy.text import escape_peer_text
-from wsecho.wire.beneath import AutobahnFactory, ReactorTimer
+from wsecho.wire.beneath import AutobahnFactory, AutobahnServerProtocol, ReactorTimer
 from wsecho.wire.connection import next_id
 from wsecho.wire.drain import Drain
 from wsecho.wire.interfaces import IService
 from wsecho.wire.options import common_options
 from wsecho.wire.protocol import ServerProtocol
+from wsecho.wire.start import with_options
 
 __all__ = ["ServerFactory"]
 
@@ -37,6 +38,7 @@ _offer: Any = PerMessageDeflateOffer
 _accept: Any = PerMessageDeflateOfferAccept
 _DEFLATE = "permessage-deflate"
 _SECONDS_BETWEEN_ORIGIN_HINTS = 60.0
+_OPTIONS = tuple(AutobahnServerProtocol.CONFIG_ATTRS)
 
 
 class ServerFactory(AutobahnFactory):  # type: ignore[misc]
@@ -64,6 +66,8 @@ class ServerFactory(AutobahnFactory):  # type: ignore[misc]
     noisy = False
     no_service: Any = object()
     """What a path has on which messages go to the protocol's own ``onMessage``."""
+    _made_of: Any = None
+    _made: Any = None
 
     def __init__(
         self,
@@ -107,6 +111,22 @@ class ServerFactory(AutobahnFactory):  # type: ignore[misc]
     def _any_path(self, path: str) -> IService:
         service: IService = self.no_service
         return service
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name in _OPTIONS:
+            # Open connections keep the options that they have begun with.
+            self._made_of = None
+        super().__setattr__(name, value)
+
+    def buildProtocol(self, addr: object) -> Any:
+        """Make a connection. Its class is one that is made of ``protocol`` and has the options of now."""
+        given = self.protocol
+        if given is not self._made_of:
+            self._made_of = given
+            self._made = with_options(given, _OPTIONS, self)
+        connection = self._made()
+        connection.factory = self
+        return connection
 
     # -- Autobahn's options ----------------------------------------------------------------------------------
 

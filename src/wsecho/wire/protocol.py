@@ -83,6 +83,10 @@ class ServerProtocol(Messages, AutobahnServerProtocol):  # type: ignore[misc]
         self._pending = bytearray()
         super().connectionMade()
 
+    def _connectionMade(self) -> None:
+        super()._connectionMade()
+        self.factory.countConnections += 1
+
     def shut_down(self, at_least: float = 0.0) -> None:
         """The server stops: Close 1001 to an open connection, 503 or an abort to one that is not open yet.
 
