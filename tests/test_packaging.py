@@ -70,6 +70,8 @@ class PackageTests(SynchronousTestCase):
             "tests/test_packaging.py",
             "docs/conf.py",
             "conformance/run.py",
+            "benchmarks/attacks.py",
+            "fuzz/run.py",
             "tox.ini",
             "pyproject.toml",
             "README.md",
