@@ -89,6 +89,11 @@ class Server:
         return "\n".join(line.encode("unicode_escape").decode("ascii") for line in lines)
 
     @property
+    def pid(self) -> int:
+        """The process's number."""
+        return self._process.pid
+
+    @property
     def died(self) -> bool:
         """Whether the process has ended and nobody asked it to."""
         return self._ended_with is None and self.status is not None
