@@ -15,7 +15,7 @@ from wsecho.app.configuration import read_configuration
 from wsecho.policy.close_codes import CLOSE_CODES
 from wsecho.policy.end_reasons import END_REASONS
 from wsecho.policy.lifecycle import TRANSITIONS, Phase
-from wsecho.policy.options import TABLE
+from wsecho.policy.options import TABLE, option
 
 DOCS = CHECKOUT / "docs"
 README = CHECKOUT / "README.md"
@@ -106,10 +106,28 @@ class CommandTests(SynchronousTestCase):
             "pidfile",
             "logfile",
             "uid",
+            "stop-timeout",
         }
-        for page in (README, TUTORIAL, DOCS / "command-line.md", DOCS / "limitations.md"):
+        others = ("command-line.md", "limitations.md", "draining.md")
+        for page in (README, TUTORIAL, *(DOCS / name for name in others)):
             shown = set(re.findall(r"(?<![\w-])--([a-z][a-z-]+)", read(page)))
             self.assertEqual(shown - names - foreign - {"help"}, set(), page.name)
+
+
+class SupervisorTests(SynchronousTestCase):
+    """What docs/draining.md says of supervisors."""
+
+    def test_times(self) -> None:
+        """Each time that it recommends is longer than the drain; what it calls not enough is not."""
+        page, drain = read(DOCS / "draining.md"), option("drain-timeout").default
+        assert isinstance(drain, float)
+        recommended = re.findall(r"(?:TimeoutStopSec|stop-timeout|stopwaitsecs)=([0-9]+)", page)
+        self.assertEqual(len(recommended), 3)
+        self.assertEqual([seconds for seconds in recommended if float(seconds) <= drain], [])
+        defaults = re.findall(r"\| ([0-9]+) seconds([^|]*)\|", page)
+        self.assertEqual(len(defaults), 4)
+        for seconds, verdict in defaults:
+            self.assertEqual(float(seconds) <= drain, "not enough" in verdict, seconds)
 
 
 class GeneratedTests(SynchronousTestCase):

@@ -25,6 +25,7 @@ from tests.serving import TIMEOUT, python_environment, run_python, serving
 from wsecho import (
     ConnectError,
     ConnectFailed,
+    EchoService,
     HandshakeOptions,
     ServerFactory,
     Settings,
@@ -295,6 +296,33 @@ class WritingAServerTests(GuideTestCase):
         result = unittest.TestResult()
         unittest.defaultTestLoader.loadTestsFromTestCase(case).run(result)
         self.assertEqual((result.testsRun, result.errors, result.failures), (2, [], []))
+
+
+class DrainingTests(GuideTestCase):
+    """docs/draining.md."""
+
+    page = "draining.md"
+
+    def test_every_block(self) -> None:
+        """Each block of the page is run."""
+        self.assert_all_run(DrainingTests)
+
+    async def test_shutdown(self) -> None:
+        """A program that stops closes its connections, and has stopped when they are gone."""
+        server = WebSocketServer(reactor=reactor, route={"/": EchoService()}.get)
+        socket = await self.open(await self.start(server))
+        triggers: list[tuple[Any, ...]] = []
+
+        class Reactor:
+            def addSystemEventTrigger(self, *arguments: Any, **options: Any) -> None:
+                triggers.append((arguments, options))
+
+        self.run_block("shutdown", reactor=Reactor(), server=server)
+        (((*when, shutdown), options),) = triggers
+        self.assertEqual((when, options), (["before", "shutdown"], {"timeout": 10, "spread": True}))
+        await shutdown(**options)
+        await socket.when_disconnected()
+        self.assertEqual(socket.close_code, 1001)
 
 
 class ComingFromAsyncioTests(GuideTestCase):

@@ -163,6 +163,16 @@ class ClosingTests(WireTestCase):
         self.assertEqual(peer.protocol.told[-1][:3], ("close", False, 1006))
         self.assertTrue(peer.protocol.wasCloseHandshakeTimeout)
 
+    def test_more_time(self) -> None:
+        """Whoever closes may give the peer more time than the close timeout, never less."""
+        for at_least, expected in ((60, 60), (1, 5)):
+            peer = self.peer(self.factory(close_timeout=5)).open()
+            peer.protocol.close_with(EndReason.SHUTDOWN, 1001, at_least=at_least)
+            self.clock.advance(expected - 0.5)
+            self.assertFalse(peer.transport.disconnecting)
+            self.clock.advance(0.5)
+            self.assertTrue(peer.transport.disconnecting)
+
     def test_option_of_autobahn(self) -> None:
         """A program may set the close timeout by Autobahn's option; for ever, its 0, there is not."""
         for seconds, effective in ((2, 2), (0, 5)):

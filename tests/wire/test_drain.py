@@ -213,6 +213,8 @@ class EndTests(DrainTestCase):
         drain.begin(connections)
         (stranger,) = self.connect(1)
         self.assertFalse(drain.ended(stranger))
+        self.assertTrue(drain.ended(connections[0]))
+        self.assertFalse(drain.ended(stranger))
 
     def test_added(self) -> None:
         """One that is added is waited for, and not told: it knows."""
