@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 
 from wsecho.policy.text import escape_peer_text
 
@@ -87,6 +88,7 @@ def _is_number(label: str) -> bool:
     return _NUMBER.fullmatch(label) is not None
 
 
+@lru_cache(maxsize=256)  # what clients call a server is always the same, and none that is read is long
 def parse_host(value: str) -> HostPort:
     """Read a Host header's value, strictly ``host[:port]``.
 

@@ -29,6 +29,9 @@ __all__ = ["TRANSITIONS", "Event", "IllegalTransition", "Phase", "follow"]
 class Phase(Enum):
     """Where a connection stands."""
 
+    # The enum's own hash is a call of Python's, and there are two for each step of each connection.
+    __hash__ = object.__hash__
+
     CONNECTING = "connecting"
     DECIDING = "deciding"
     OPEN = "open"
@@ -40,6 +43,8 @@ class Phase(Enum):
 @unique
 class Event(Enum):
     """What happened to it."""
+
+    __hash__ = object.__hash__
 
     HEAD_ACCEPTED = "head accepted"
     ANSWERED = "answered without upgrade"

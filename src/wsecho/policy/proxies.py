@@ -31,6 +31,10 @@ UNIX = "unix"
 
 _ACCEPTED = f"accepted are an address, a network such as 10.0.0.0/8 or fd00::/8, or {UNIX}"
 
+# An IPv4 address in its one spelling, as it comes from the kernel: there is nothing to bring into form.
+_BYTE = r"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
+_CANONICAL_V4 = re.compile(rf"{_BYTE}(?:\.{_BYTE}){{3}}")
+
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _PAIR = re.compile(
@@ -61,7 +65,7 @@ class PeerAddress:
     @classmethod
     def of(cls, host: str | None, port: int | None = None) -> PeerAddress:
         """Return the address in canonical form; a host that is no IP address is taken as it is."""
-        if host is not None:
+        if host is not None and _CANONICAL_V4.fullmatch(host) is None:
             with suppress(ValueError):
                 host = str(_address(host))
         return cls(host, port)
@@ -107,6 +111,8 @@ class TrustedProxies:
         """
         if host is None:
             return self._unix
+        if not self._networks:
+            return False
         try:
             address = _address(host)
         except ValueError:

@@ -54,6 +54,9 @@ def escape_peer_text(value: str | bytes, limit: int = 256) -> str:
     else:
         unit = "characters"
         text = value[: limit + 1]
+    # Most of what peers send is shown as it is.
+    if len(text) <= limit and text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
+        return text
 
     pieces: list[str] = []
     room = limit

@@ -39,10 +39,10 @@ __all__ = [
 TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 """A name in HTTP (RFC 9110 section 5.6.2), as a regular expression."""
 _REQUEST_LINE = re.compile(rb"(" + TOKEN.encode() + rb") ([\x21-\x7e]+) HTTP/([0-9])\.([0-9])")
-_NAME = re.compile(TOKEN.encode())
-# field-content of RFC 9110 section 5.5: visible characters, blanks, tabs and obs-text; no other control
-# character.
-_VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
+# A name that is no token covers folding, a blank before the colon, and a line without colon as well. Behind the
+# colon is field-content of RFC 9110 section 5.5: visible characters, blanks, tabs and obs-text; no other
+# control character.
+_FIELD = re.compile(TOKEN.encode() + rb":[\t\x20-\x7e\x80-\xff]*")
 _PROTOCOL = re.compile(TOKEN)
 _ABSOLUTE = re.compile(r"(?:https?|wss?)://([^/?]*)(.*)", re.IGNORECASE)
 _PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
@@ -197,12 +197,10 @@ def parse_fields(lines: Sequence[bytes], once: Collection[str]) -> dict[str, str
     """
     headers: dict[str, str] = {}
     for line in lines:
-        raw_name, colon, raw_value = line.partition(b":")
-        # A name that is no token covers folding, a blank before the colon, and a line without colon as well.
-        if not colon or _NAME.fullmatch(raw_name) is None or _VALUE.fullmatch(raw_value) is None:
+        if _FIELD.fullmatch(line) is None:
             raise HeadRefused(400, "malformed header line")
-        name = raw_name.decode("ascii").lower()
-        value = raw_value.strip(b" \t").decode("iso-8859-1")
+        name, _, value = line.decode("iso-8859-1").partition(":")
+        name, value = name.lower(), value.strip(" \t")
         if name not in headers:
             headers[name] = value
         elif name in once:
