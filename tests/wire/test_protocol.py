@@ -264,7 +264,7 @@ class TimeoutTests(WireTestCase):
         self.assertEqual(peer.transport.value(), b"")
         self.clock.advance(1)
         self.assertEqual(peer.answer.status, "HTTP/1.1 408 Request Timeout")
-        self.assertEqual(len(peer.protocol._head), 0)
+        self.assertIsNone(peer.protocol._head)
         self.assertEqual(peer.transport.done, ["write", "loseWriteConnection"])
         self.assertTrue(peer.protocol.wasOpenHandshakeTimeout)
 

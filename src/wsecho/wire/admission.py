@@ -39,8 +39,8 @@ __all__ = [
 TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 """A name in HTTP (RFC 9110 section 5.6.2), as a regular expression."""
 _REQUEST_LINE = re.compile(rb"(" + TOKEN.encode() + rb") ([\x21-\x7e]+) HTTP/([0-9])\.([0-9])")
-# A name that is no token covers folding, a blank before the colon, and a line without colon as well. Behind the
-# colon is field-content of RFC 9110 section 5.5: visible characters, blanks, tabs and obs-text; no other
+# A name that is no token covers folding, a blank before the colon, and a line without colon as well. Behind
+# the colon is field-content of RFC 9110 section 5.5: visible characters, blanks, tabs and obs-text; no other
 # control character.
 _FIELD = re.compile(TOKEN.encode() + rb":[\t\x20-\x7e\x80-\xff]*")
 _PROTOCOL = re.compile(TOKEN)

@@ -65,7 +65,7 @@ BENEATH: Mapping[tuple[type, str], tuple[tuple[str, ...], str]] = {
     (WebSocketServerProtocol, "_closeConnection"): (("self", "abort"), "overridden: the link ends connections"),
     (WebSocketServerProtocol, "_max_message_size_exceeded"): (("self", "msg_size", "max_msg_size", "reason"), "overridden: the close reason names the option"),
     (WebSocketServerProtocol, "_parseExtensionsHeader"): (("self", "header", "removeQuotes"), "called: offers of the client"),
-    (WebSocketServerProtocol, "succeedHandshake"): (("self", "res"), "called: the 101 answer"),
+    (WebSocketServerProtocol, "succeedHandshake"): (("self", "res"), "overridden: the same answer and state, without the steps before that admission has done"),
     (WebSocketServerProtocol, "failHandshake"): (("self", "reason", "code", "responseHeaders"), "overridden: complete answers"),
     (WebSocketServerProtocol, "sendCloseFrame"): (("self", "code", "reasonUtf8", "isReply"), "overridden: the link's one close timer"),
     (WebSocketServerProtocol, "dropConnection"): (("self", "abort"), "overridden: the link ends connections"),
@@ -89,7 +89,7 @@ BENEATH: Mapping[tuple[type, str], tuple[tuple[str, ...], str]] = {
 
 
 ATTRIBUTES = frozenset({
-    "_batched_timer", "_isMessageCompressed", "_perMessageCompress", "_wskey", "autoPingPending",
+    "_batched_timer", "_isMessageCompressed", "_perMessageCompress", "autoPingPending",
     "autoPingPendingCall", "autoPingTimeoutCall", "closedByMe", "control_frame_data", "current_frame",
     "data", "droppedByMe", "failedByMe", "frame_data", "frame_length", "http_headers",
     "http_request_host", "http_request_params", "http_request_path", "http_request_uri", "is_closed",

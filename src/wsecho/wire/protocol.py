@@ -8,26 +8,29 @@ with messages is :mod:`wsecho.wire.messages`; how a connection closes and ends i
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, unquote
+from urllib.parse import unquote
 
 from autobahn.exception import Disconnected
+from autobahn.websocket.compress import PerMessageDeflate, PerMessageDeflateOffer
 from autobahn.websocket.types import ConnectionDeny, ConnectionRequest
-from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from wsecho.policy.clients import PeerCertificate
 from wsecho.policy.end_reasons import EndReason, reason_for_status
 from wsecho.policy.http import HttpAnswer, render
 from wsecho.policy.lifecycle import Event, Phase
 from wsecho.policy.origins import OriginRequest
 from wsecho.policy.proxies import ForwardingConflict
 from wsecho.policy.text import escape_peer_text
-from wsecho.wire.admission import HeadBuffer, HeadRefused, RequestHead, Upgrade, check_upgrade, parse_head
+from wsecho.wire.admission import HeadBuffer, HeadRefused, RequestHead, check_upgrade, parse_head
+from wsecho.wire.asked import Asked, OpeningRequest
 from wsecho.wire.beneath import AutobahnServerProtocol
 from wsecho.wire.link import Hold
 from wsecho.wire.messages import Messages
 from wsecho.wire.peer_certificate import peer_certificate
+from wsecho.wire.start import Lazy
+from wsecho.wire.switching import render_switching
 
 if TYPE_CHECKING:
     from wsecho.wire.factory import ServerFactory
@@ -36,6 +39,12 @@ __all__ = ["OpeningRequest", "OriginDenied", "ServerProtocol"]
 
 _log = Logger("wsecho")
 _PLAIN_TEXT = (("Content-Type", "text/plain; charset=utf-8"),)
+_offer: Any = PerMessageDeflateOffer
+_deflate: Any = PerMessageDeflate
+
+
+async def _result_of(answer: Any) -> Any:
+    return await answer
 
 
 class OriginDenied(ConnectionDeny):
@@ -45,18 +54,7 @@ class OriginDenied(ConnectionDeny):
         super().__init__(ConnectionDeny.FORBIDDEN, "origin not allowed")  # type: ignore[no-untyped-call]
 
 
-class OpeningRequest(ConnectionRequest):
-    """Autobahn's, with who the client is.
-
-    :ivar peer_certificate: the client's verified certificate; None when it showed none
-    """
-
-    __slots__ = ("peer_certificate",)
-
-    peer_certificate: PeerCertificate | None
-
-
-class ServerProtocol(Messages, AutobahnServerProtocol):  # type: ignore[misc]
+class ServerProtocol(Asked, Messages, AutobahnServerProtocol):  # type: ignore[misc]
     """One connection of a :class:`wsecho.ServerFactory`.
 
     Subclass it as you would Autobahn's class: ``onConnect``, ``onOpen``, ``onMessage``, ``onClose``,
@@ -73,15 +71,12 @@ class ServerProtocol(Messages, AutobahnServerProtocol):  # type: ignore[misc]
     """
 
     factory: ServerFactory
-    request: OpeningRequest | None = None
-    peer_certificate: PeerCertificate | None = None
+    websocket_protocol_in_use: str | None = None
+    websocket_extensions_in_use: Any = Lazy(lambda self: [])
 
+    _head: HeadBuffer | None = None
+    _pending: bytes | bytearray = b""
     _decision: Deferred[Any] | None = None
-
-    def connectionMade(self) -> None:
-        self._head = HeadBuffer(self.factory.settings.max_head_size)
-        self._pending = bytearray()
-        super().connectionMade()
 
     def _connectionMade(self) -> None:
         super()._connectionMade()
@@ -95,7 +90,7 @@ class ServerProtocol(Messages, AutobahnServerProtocol):  # type: ignore[misc]
         """
         if self.phase is Phase.OPEN:
             self.close_with(EndReason.SHUTDOWN, 1001, "server is stopping", at_least=at_least)
-        elif self.phase is Phase.DECIDING or (self.phase is Phase.CONNECTING and len(self._head)):
+        elif self.phase is Phase.DECIDING or (self.phase is Phase.CONNECTING and self._head is not None):
             self._refuse(503, "the server is stopping", reason=EndReason.SHUTDOWN)
         elif self.phase is Phase.CONNECTING:
             self._abort(EndReason.SHUTDOWN)
@@ -107,11 +102,14 @@ class ServerProtocol(Messages, AutobahnServerProtocol):  # type: ignore[misc]
     # -- the opening handshake -------------------------------------------------------------------------------
 
     def _feed_head(self, data: bytes) -> None:
-        if not len(self._head):
+        head = self._head
+        if head is None:
             self._name_peer()
+            head = self._head = HeadBuffer(self.factory.settings.max_head_size)
         try:
-            complete = self._head.feed(data)
+            complete = head.feed(data)
             if complete is not None:
+                self._head = None
                 self._take_head(*complete)
         except HeadRefused as refusal:
             self._refuse(refusal.status, refusal.detail, headers=refusal.headers)
@@ -126,16 +124,18 @@ class ServerProtocol(Messages, AutobahnServerProtocol):  # type: ignore[misc]
         self._described_path = escape_peer_text(head.path)
         self._described_origin = escape_peer_text(head.headers.get("origin", "")) or "-"
         self._name_client(head)
-        self._admit(head, rest)
+        self._admit(head, head_bytes, rest)
 
     def _name_client(self, head: RequestHead) -> None:
         """Take over whom trusted proxies name in their headers."""
         try:
-            self._is_from(self.factory.proxies.client(self.peer_address, head.headers))
+            client = self.factory.proxies.client(self.peer_address, head.headers)
         except ForwardingConflict:
             raise HeadRefused(400, "the forwarding headers name different clients") from None
+        if client is not self.peer_address:
+            self._is_from(client)
 
-    def _admit(self, head: RequestHead, rest: bytes) -> None:
+    def _admit(self, head: RequestHead, head_bytes: bytes, rest: bytes) -> None:
         factory = self.factory
         path = unquote(head.path, errors="replace")
         if not factory.hosts.allows(head.host):
@@ -158,7 +158,8 @@ class ServerProtocol(Messages, AutobahnServerProtocol):  # type: ignore[misc]
         factory.check_room()
         if service is not factory.no_service:
             self.service = service
-        self._begin_decision(head, path, upgrade, rest)
+        self._keep_request(head_bytes, head, upgrade)
+        self._begin_decision(path, rest)
 
     def _answer_plain(self, path: str, *, head_only: bool) -> None:
         page = self.factory.page(path)
@@ -170,41 +171,53 @@ class ServerProtocol(Messages, AutobahnServerProtocol):  # type: ignore[misc]
         else:
             self._refuse(404, "nothing is served at this path", head_only=head_only)
 
-    def _begin_decision(self, head: RequestHead, path: str, upgrade: Upgrade, rest: bytes) -> None:
-        """Hand what was checked to Autobahn, in the attributes that its own parser would have set, and ask
-        the origin policy and ``onConnect``."""
-        headers = dict(head.headers)
-        self.http_headers = headers
-        self.http_request_uri = head.path + ("?" + head.query if head.query else "")
-        self.http_request_path = head.path
-        self.http_request_params = parse_qs(head.query)
-        self.http_request_host = head.host_name
-        self.websocket_version = upgrade.version
-        self.websocket_protocols = list(upgrade.subprotocols)
-        self.websocket_origin = headers.get("origin", "")
-        self.websocket_extensions = self._usable_extensions(upgrade.extensions)
-        self._wskey = upgrade.key
-        self._decoded_path = path
-        make_request: Any = OpeningRequest
-        request = make_request(
-            self.peer,
-            headers,
-            self.http_request_host,
-            head.path,
-            self.http_request_params,
-            self.websocket_version,
-            self.websocket_origin,
-            self.websocket_protocols,
-            self.websocket_extensions,
-        )
-        request.peer_certificate = self.peer_certificate
-        self.request = request
+    def _begin_decision(self, path: str, rest: bytes) -> None:
+        """Ask the origin policy and ``onConnect``."""
         self._advance(Event.HEAD_ACCEPTED)
-        self._pending += rest
-        decision = Deferred.fromCoroutine(self._decide(request))
+        if rest:
+            self._pending = bytearray(rest)
+        try:
+            answer = self._ask(path)
+        except Exception:
+            decision: Deferred[Any] = fail()
+        else:
+            if not hasattr(answer, "__await__"):
+                # As a rule nobody has to be waited for.
+                try:
+                    self._decided(answer)
+                except Exception:
+                    self._decision_broke(Failure())  # type: ignore[no-untyped-call]
+                return
+            decision = Deferred.fromCoroutine(_result_of(answer))
         self._decision = decision
         decision.addCallbacks(self._decided, self._refused)
         decision.addErrback(self._decision_broke)
+
+    def _ask(self, path: str) -> Any:
+        # Not in onConnect: a program that overrides it, as programs on Autobahn do, and does not call it
+        # upwards would let every origin in.
+        headers = self._read()[0].headers
+        allowed: object = self.factory.origins(
+            OriginRequest(headers.get("origin"), headers["host"], path, self.peer)
+        )
+        return self._ask_later(allowed) if isinstance(allowed, Deferred) else self._ask_program(allowed)
+
+    async def _ask_later(self, allowed: Deferred[Any]) -> Any:
+        answer = self._ask_program(await allowed)
+        return await answer if hasattr(answer, "__await__") else answer
+
+    def _ask_program(self, allowed: object) -> Any:
+        # A policy that forgets its return statement, or returns a truthy mistake, opens no door.
+        if not isinstance(allowed, bool):
+            raise TypeError(f"the origin policy returned {allowed!r}, not True or False")
+        if not allowed:
+            raise OriginDenied()
+        if getattr(self.onConnect, "__func__", None) is ServerProtocol.onConnect:
+            # Which does not look at the request: nothing needs to be made of it.
+            return self.factory.choose_subprotocol(self._read()[1].subprotocols)
+        request = self.request
+        assert request is not None
+        return self.onConnect(request)
 
     def _usable_extensions(self, header: str) -> list[tuple[str, dict[str, Any]]]:
         """The offers that can be accepted. One that is unknown or invalid is declined, not answered by 400
@@ -216,6 +229,8 @@ class ServerProtocol(Messages, AutobahnServerProtocol):  # type: ignore[misc]
     def _feed_pending(self, data: bytes) -> None:
         # Read on while the connection is decided on, so that the peer's leaving is seen; only a full buffer
         # pauses.
+        if not self._pending:
+            self._pending = bytearray()
         self._pending += data
         if len(self._pending) >= self.factory.settings.max_head_size:
             self.link.hold(Hold.DECISION)
@@ -238,13 +253,55 @@ class ServerProtocol(Messages, AutobahnServerProtocol):  # type: ignore[misc]
             succeed(accepted).addCallback(self._open).addErrback(self._decision_broke)
 
     def _open(self, accepted: Any) -> None:
-        subprotocol = accepted[0] if isinstance(accepted, tuple) else accepted
-        if subprotocol is not None and subprotocol not in self.websocket_protocols:
-            raise ValueError(f"onConnect chose {subprotocol!r}, a subprotocol that the client did not offer")
         self._decision = None
         self.data = bytes(self._pending)
-        self._pending = bytearray()
+        self._pending = b""
         self.succeedHandshake(accepted)
+
+    def succeedHandshake(self, res: Any) -> None:
+        """Answer 101, and open.
+
+        :param res: what ``onConnect`` returned
+        """
+        subprotocol, *more = res if isinstance(res, tuple) else (res,)
+        _, upgrade = self._read()
+        if subprotocol is not None:
+            if subprotocol not in upgrade.subprotocols:
+                raise ValueError(
+                    f"onConnect chose {subprotocol!r}, a subprotocol that the client did not offer"
+                )
+            self.websocket_protocol_in_use = subprotocol
+        factory = self.factory
+        answer = render_switching(
+            upgrade.key,
+            server_name=factory.server,
+            headers=(factory.headers, *more[:1]),
+            subprotocol=subprotocol,
+            extensions=self._agree_on_compression(upgrade.extensions) if upgrade.extensions else "",
+        )
+        self.link.write(answer)
+        self.state = self.STATE_OPEN
+        timeout, self.openHandshakeTimeoutCall = self.openHandshakeTimeoutCall, None
+        if timeout is not None:
+            timeout.cancel()
+        if self.autoPingInterval:
+            self.autoPingPendingCall = factory.timer.call_later(self.autoPingInterval, self._sendAutoPing)
+        self._onOpen()
+        self._tell_open()
+        self._forget_what_was_read()
+        if self.data:
+            self.consumeData()
+
+    def _agree_on_compression(self, header: str) -> str:
+        """The header that answers the client's offers; empty when none is accepted."""
+        offers = [_offer.parse(parameters) for _, parameters in self._usable_extensions(header)]
+        accepted = self.perMessageCompressionAccept(offers) if offers else None
+        if accepted is None:
+            return ""
+        self._perMessageCompress = _deflate.create_from_offer_accept(True, accepted)
+        self.websocket_extensions_in_use = [self._perMessageCompress]
+        answer: str = accepted.get_extension_string()
+        return answer
 
     def _refused(self, failure: Failure) -> None:
         # A decision that nobody waits for any more was cancelled.
@@ -252,7 +309,7 @@ class ServerProtocol(Messages, AutobahnServerProtocol):  # type: ignore[misc]
         if not isinstance(failure.value, expected):
             self._decision_broke(failure)
         elif isinstance(failure.value, OriginDenied):
-            self.factory.origin_refused(self.http_headers.get("origin"))
+            self.factory.origin_refused(self._read()[0].headers.get("origin"))
             self._refuse(403, "the origin is not allowed", reason=EndReason.ORIGIN_DENIED)
         elif isinstance(failure.value, ConnectionDeny):
             self._refuse(failure.value.code, "the connection is not allowed", reason=EndReason.DENIED)
@@ -270,25 +327,8 @@ class ServerProtocol(Messages, AutobahnServerProtocol):  # type: ignore[misc]
         decision, self._decision = self._decision, None
         if decision is not None:
             decision.cancel()
-        self._pending = bytearray()
-        self._head = HeadBuffer(0)
-
-    async def _decide(self, request: ConnectionRequest) -> Any:
-        # Not in onConnect: a program that overrides it, as programs on Autobahn do, and does not call it
-        # upwards would let every origin in.
-        asked = OriginRequest(
-            self.http_headers.get("origin"), self.http_headers["host"], self._decoded_path, self.peer
-        )
-        allowed: object = self.factory.origins(asked)
-        if isinstance(allowed, Deferred):
-            allowed = await allowed
-        # A policy that forgets its return statement, or returns a truthy mistake, opens no door.
-        if not isinstance(allowed, bool):
-            raise TypeError(f"the origin policy returned {allowed!r}, not True or False")
-        if not allowed:
-            raise OriginDenied()
-        answer = self.onConnect(request)
-        return await answer if hasattr(answer, "__await__") else answer
+        self._pending = b""
+        self._head = None
 
     def onConnect(self, request: ConnectionRequest) -> Any:
         """Decide on the connection, whose origin is allowed; chooses the subprotocol.
@@ -342,7 +382,7 @@ class ServerProtocol(Messages, AutobahnServerProtocol):  # type: ignore[misc]
         self.wasOpenHandshakeTimeout = True
         if self.phase is Phase.DECIDING:
             self._refuse(503, "the decision took too long")
-        elif len(self._head):
+        elif self._head is not None:
             self._refuse(408, "the opening handshake took too long")
         else:
             # Not one byte of HTTP, or TLS unfinished: there is nobody to answer.
