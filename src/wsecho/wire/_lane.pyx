@@ -1,0 +1,666 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, cdivision=True
+"""The compiled part: frames that are whole and ordinary, in batches, and many sockets in one loop.
+
+Rules of this file: it is a short cut, never a second protocol. It takes whole, unfragmented, uncompressed,
+valid data frames of an open connection; from the first byte of anything else, bytes go to Autobahn as they
+came. What is allowed, and what happens to a message, stands elsewhere. Without this module wsecho does the
+same, more slowly; wsecho.wire.lane is its face, docs/path-of-a-frame.md tells how it works.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_XDECREF
+from libc.errno cimport EAGAIN, EINTR, errno
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc, realloc
+from libc.string cimport memcpy
+
+import os
+
+cdef extern from "Python.h":
+    object PyObject_VectorcallMethod(object name, PyObject *const *args, size_t nargsf, PyObject *kwnames)
+    int _PyBytes_Resize(PyObject **bytes, Py_ssize_t size) except -1
+    PyObject *_new_bytes "PyBytes_FromStringAndSize"(const char *data, Py_ssize_t size) except NULL
+    char *_bytes_data "PyBytes_AS_STRING"(PyObject *bytes)
+
+cdef extern from "unistd.h":
+    int close_descriptor "close"(int fd)
+
+cdef extern from "_lane.h":
+    enum: LANE_WHOLE_HEAD, LANE_MORE, LANE_UNUSUAL
+    enum: LANE_TEXT, LANE_BINARY
+    enum: LANE_UTF8_ACCEPT, LANE_UTF8_REJECT
+    enum: LANE_EVENTS
+    ctypedef struct lane_head:
+        uint64_t length
+        uint32_t size
+        uint8_t opcode
+        uint8_t key[4]
+        uint8_t raw[14]
+    ctypedef struct lane_event:
+        uint64_t number
+        int has_ended
+    int lane_read_head(const uint8_t *at, size_t n, uint64_t limit, lane_head *head)
+    size_t lane_write_head(uint8_t *to, int opcode, uint64_t length)
+    void lane_unmask(uint8_t *to, const uint8_t *source, size_t n, const uint8_t *key, uint64_t offset)
+    uint32_t lane_utf8(const uint8_t *at, size_t n, uint32_t state)
+    int lane_epoll_open()
+    int lane_epoll_add(int epoll, int fd, uint64_t number)
+    int lane_epoll_remove(int epoll, int fd)
+    int lane_epoll_ready(int epoll, lane_event *ready)
+    ssize_t lane_send(int fd, const void *a, size_t na, const void *b, size_t nb, const void *c, size_t nc)
+    ssize_t lane_receive(int fd, void *a, size_t na, void *b, size_t nb)
+
+
+cdef enum:
+    # The largest head of a frame.
+    FRAME_ROOM = 14
+    READ_SIZE = 256 * 1024
+    # Messages of one connection in one turn.
+    BUDGET_OF_A_TURN = 256
+    # What replies of a turn to one peer may grow to before they are sent.
+    CORK_SIZE = 256 * 1024
+    # What publications of a turn to one peer may grow to before they are sent.
+    PENDING_SIZE = 64 * 1024
+    # From here on a payload is sent from where it is, not copied next to its neighbours.
+    LARGE = 16 * 1024
+    # What is first set aside for a frame that does not arrive in one piece.
+    FIRST_PART = 64 * 1024
+
+cdef enum Why:
+    ALL_TAKEN
+    UNUSUAL
+    BUDGET
+    STOPPED
+
+cdef object _on_message = "onMessage"
+
+
+cdef class Counters:
+    """Autobahn's traffic statistics, by its names, as numbers that compiled code counts without a dictionary."""
+
+    cdef public long long outgoingOctetsWireLevel
+    cdef public long long outgoingOctetsWebSocketLevel
+    cdef public long long outgoingOctetsAppLevel
+    cdef public long long outgoingWebSocketFrames
+    cdef public long long outgoingWebSocketMessages
+    cdef public long long incomingOctetsWireLevel
+    cdef public long long incomingOctetsWebSocketLevel
+    cdef public long long incomingOctetsAppLevel
+    cdef public long long incomingWebSocketFrames
+    cdef public long long incomingWebSocketMessages
+    cdef public long long preopenOutgoingOctetsWireLevel
+    cdef public long long preopenIncomingOctetsWireLevel
+
+
+cdef class Pump
+
+
+cdef struct Cork:
+    uint8_t *data
+    size_t n
+    size_t room
+
+cdef Cork _shared_cork
+_shared_cork.data = NULL
+_shared_cork.n = _shared_cork.room = 0
+cdef bint _shared_cork_is_used = False
+
+
+cdef int make_room(Cork *cork, size_t more) except -1:
+    cdef size_t room = cork.room
+    cdef void *data
+    if cork.n + more <= room:
+        return 0
+    room = max(2 * room, cork.n + more, <size_t>4096)
+    data = realloc(cork.data, room)
+    if data == NULL:
+        raise MemoryError()
+    cork.data = <uint8_t *>data
+    cork.room = room
+    return 0
+
+
+def encode(bytes payload not None, bint is_binary):
+    """The message as one unmasked frame (RFC 6455 section 5.2)."""
+    return encoded(payload, is_binary)
+
+
+cdef bytes encoded(bytes payload, bint is_binary):
+    cdef uint8_t head[14]
+    cdef Py_ssize_t n = PyBytes_GET_SIZE(payload)
+    cdef size_t size = lane_write_head(head, LANE_BINARY if is_binary else LANE_TEXT, n)
+    cdef bytes frame = PyBytes_FromStringAndSize(NULL, size + n)
+    memcpy(PyBytes_AS_STRING(frame), head, size)
+    memcpy(PyBytes_AS_STRING(frame) + size, PyBytes_AS_STRING(payload), n)
+    return frame
+
+
+cdef class Lane:
+    """One connection's short cut.
+
+    :param owner: the protocol; see ``wsecho.wire.lane.LaneOwner``
+    :param link: its link; see ``wsecho.wire.lane.LaneLink``
+    :param counters: what is counted
+    :param limit: largest payload that is taken
+    :param echoes: whether messages go back without asking the owner
+    :param fd: a plain socket, to be written to at once; -1 when output goes through the link alone
+    :param send_queue: bytes of replies that may be held before they are written
+
+    :ivar octets: bytes that were taken here
+    """
+
+    cdef object owner, link
+    cdef Counters counters
+    cdef Pump pump
+    cdef Cork *cork
+    cdef PyObject *partial
+    cdef size_t filled, partial_room
+    cdef list pending
+    cdef size_t pending_size
+    cdef bytes rest
+    cdef uint64_t limit
+    cdef size_t cork_size
+    cdef int fd
+    cdef uint32_t index, generation, utf8
+    cdef bint open, held, queued, echoes, unusual, is_pending, is_ready, is_watched
+    cdef uint8_t early_size
+    cdef lane_head head
+    cdef Why why
+    cdef readonly long long octets
+    cdef long long started
+
+    def __init__(self, owner, link, Counters counters not None, uint64_t limit, bint echoes, int fd, size_t send_queue):
+        self.owner = owner
+        self.link = link
+        self.counters = counters
+        self.limit = limit
+        self.echoes = echoes
+        self.fd = fd
+        self.cork_size = min(<size_t>CORK_SIZE, send_queue)
+        self.open = True
+        self.unusual = True
+
+    def __dealloc__(self):
+        Py_XDECREF(self.partial)
+
+    # -- facts ---------------------------------------------------------------------------------------------------
+
+    @property
+    def is_open(self):
+        """Whether messages are taken here."""
+        return self.open
+
+    @property
+    def is_in_pump(self):
+        """Whether the pump reads this connection."""
+        return self.pump is not None
+
+    @property
+    def frame_on_its_way(self):
+        """A number for the frame of which a part was taken; None when there is none."""
+        return self.started if self.partial != NULL or self.early_size else None
+
+    # -- reading: what came --------------------------------------------------------------------------------------
+
+    def take(self, bytes data not None):
+        """Take what is ordinary at the start of ``data`` and tell the owner of the messages.
+
+        :returns: what is left: the first byte is that of something unusual, or of what came after the
+            connection was held or closed, or after the budget of messages
+        """
+        cdef Py_ssize_t n = PyBytes_GET_SIZE(data), taken
+        if self.cork != NULL:
+            raise RuntimeError("the lane is taking already")
+        if not self.open:
+            return self.untaken() + data
+        taken = self.feed(<const uint8_t *>PyBytes_AS_STRING(data), n, BUDGET_OF_A_TURN)
+        if self.why == ALL_TAKEN:
+            return b""
+        if self.why == UNUSUAL or not self.open:
+            return self.untaken() + data[taken:]
+        return data[taken:]
+
+    cdef bytes untaken(self):
+        # The bytes of a part of a frame, as they came: masking twice is not masking.
+        cdef bytes data
+        cdef uint8_t *at
+        if self.early_size:
+            data = PyBytes_FromStringAndSize(<char *>self.head.raw, self.early_size)
+            self.early_size = 0
+        elif self.partial != NULL:
+            data = PyBytes_FromStringAndSize(NULL, self.head.size + self.filled)
+            at = <uint8_t *>PyBytes_AS_STRING(data)
+            memcpy(at, self.head.raw, self.head.size)
+            lane_unmask(at + self.head.size, <uint8_t *>_bytes_data(self.partial), self.filled, self.head.key, 0)
+            Py_XDECREF(self.partial)
+            self.partial = NULL
+        else:
+            return b""
+        self.octets -= len(data)
+        self.counters.incomingOctetsWireLevel -= len(data)
+        return data
+
+    cdef Py_ssize_t feed(self, const uint8_t *at, Py_ssize_t n, int budget) except -1:
+        """Take from n bytes, and say in ``why`` what ended it. Replies leave before it returns."""
+        global _shared_cork_is_used
+        cdef Cork own
+        cdef bint shared = not _shared_cork_is_used
+        cdef Py_ssize_t taken
+        if shared:
+            _shared_cork_is_used = True
+            self.cork = &_shared_cork
+        else:
+            own.data = NULL
+            own.n = own.room = 0
+            self.cork = &own
+        self.cork.n = 0
+        try:
+            taken = self.work(at, n, budget)
+            self.flush_cork()
+        finally:
+            if shared:
+                _shared_cork_is_used = False
+            else:
+                free(own.data)
+            self.cork = NULL
+        self.octets += taken
+        return taken
+
+    cdef Py_ssize_t work(self, const uint8_t *at, Py_ssize_t n, int budget) except -1:
+        cdef Py_ssize_t done = 0
+        cdef lane_head head
+        cdef uint8_t *to
+        cdef bytes payload
+        cdef size_t size
+        cdef int found
+        cdef Counters counters = self.counters
+        while True:
+            if not self.open or self.held:
+                self.why = STOPPED
+                return done
+            if self.early_size or self.partial != NULL:
+                done += self.go_on(at + done, n - done)
+                if self.why != BUDGET:
+                    return done
+                budget -= 1
+                continue
+            if done == n:
+                self.why = ALL_TAKEN
+                return done
+            if budget <= 0:
+                self.why = BUDGET
+                return done
+            found = lane_read_head(at + done, n - done, self.limit, &head)
+            if found == LANE_WHOLE_HEAD and head.length <= <uint64_t>(n - done) - head.size:
+                size = <size_t>head.length
+                if self.echoes:
+                    make_room(self.cork, size + FRAME_ROOM)
+                    to = self.cork.data + self.cork.n
+                    to += lane_write_head(to, head.opcode, size)
+                else:
+                    payload = PyBytes_FromStringAndSize(NULL, size)
+                    to = <uint8_t *>PyBytes_AS_STRING(payload)
+                lane_unmask(to, at + done + head.size, size, head.key, 0)
+                if head.opcode == LANE_TEXT and lane_utf8(to, size, LANE_UTF8_ACCEPT) != LANE_UTF8_ACCEPT:
+                    self.why = UNUSUAL
+                    return done
+                done += head.size + size
+                counters.incomingOctetsWireLevel += head.size + size
+                self.count_in(size)
+                if self.echoes:
+                    size = to + size - self.cork.data - self.cork.n
+                    self.cork.n += size
+                    self.count_out(head.length, size)
+                    if self.queued or self.cork.n >= self.cork_size:
+                        self.flush_cork()
+                else:
+                    self.tell(payload, head.opcode == LANE_BINARY)
+                budget -= 1
+            elif found == LANE_UNUSUAL:
+                self.why = UNUSUAL
+                return done
+            else:
+                # A part of a frame.
+                self.started += 1
+                if found == LANE_MORE:
+                    self.early_size = <uint8_t>(n - done)
+                    memcpy(self.head.raw, at + done, n - done)
+                    counters.incomingOctetsWireLevel += n - done
+                    self.why = ALL_TAKEN
+                    return n
+                self.begin_part(&head, n - done - head.size)
+                counters.incomingOctetsWireLevel += head.size
+                done += head.size
+
+    cdef int begin_part(self, lane_head *head, size_t there) except -1:
+        # Not at once as large as the peer says: what is held for it is at most twice what it has sent.
+        self.head = head[0]
+        self.filled = 0
+        self.utf8 = LANE_UTF8_ACCEPT
+        self.partial_room = min(<size_t>head.length, max(there, <size_t>FIRST_PART))
+        self.partial = _new_bytes(NULL, self.partial_room)
+        return 0
+
+    cdef int grow_part(self) except -1:
+        if self.filled == self.partial_room and self.filled < self.head.length:
+            self.partial_room = min(<size_t>self.head.length, 2 * self.partial_room)
+            _PyBytes_Resize(&self.partial, self.partial_room)
+        return 0
+
+    cdef Py_ssize_t go_on(self, const uint8_t *at, Py_ssize_t n) except -1:
+        """Go on with a part of a frame; ``why`` is BUDGET when it became a message."""
+        cdef Py_ssize_t done = 0
+        cdef size_t size
+        cdef uint32_t had
+        cdef int found
+        cdef lane_head head
+        if self.early_size:
+            had = self.early_size
+            size = min(<size_t>(FRAME_ROOM - had), <size_t>n)
+            memcpy(self.head.raw + had, at, size)
+            found = lane_read_head(self.head.raw, had + size, self.limit, &head)
+            if found == LANE_UNUSUAL:
+                # What was taken before goes back, and what is new was never taken.
+                self.why = UNUSUAL
+                return 0
+            if found == LANE_MORE:
+                self.early_size += <uint8_t>size
+                self.counters.incomingOctetsWireLevel += size
+                self.why = ALL_TAKEN
+                return size
+            self.early_size = 0
+            done = head.size - had
+            self.counters.incomingOctetsWireLevel += done
+            self.begin_part(&head, n - done)
+        while done < n and self.filled < self.head.length:
+            self.grow_part()
+            size = min(self.partial_room - self.filled, <size_t>(n - done))
+            lane_unmask(
+                <uint8_t *>_bytes_data(self.partial) + self.filled, at + done, size, self.head.key, self.filled
+            )
+            done += size
+            if not self.add(size):
+                return done
+        self.end_part()
+        return done
+
+    cdef bint add(self, size_t size) except -1:
+        """Count unmasked bytes of a part; false when they cannot be UTF-8."""
+        cdef const uint8_t *at = <const uint8_t *>_bytes_data(self.partial) + self.filled
+        self.filled += size
+        self.counters.incomingOctetsWireLevel += size
+        if self.head.opcode == LANE_TEXT:
+            self.utf8 = lane_utf8(at, size, self.utf8)
+            if self.utf8 == LANE_UTF8_REJECT or (
+                self.utf8 != LANE_UTF8_ACCEPT and self.filled == self.head.length
+            ):
+                self.why = UNUSUAL
+                return False
+        return True
+
+    cdef int end_part(self) except -1:
+        """Make the part a message, when nothing is missing."""
+        cdef bytes payload
+        if self.filled < self.head.length:
+            self.why = ALL_TAKEN
+            return 0
+        payload = <bytes>self.partial
+        Py_XDECREF(self.partial)
+        self.partial = NULL
+        self.count_in(self.filled)
+        if self.echoes:
+            self.put_message(payload, self.head.opcode == LANE_BINARY)
+        else:
+            self.tell(payload, self.head.opcode == LANE_BINARY)
+        self.why = BUDGET
+        return 0
+
+    cdef void count_in(self, size_t size) noexcept:
+        self.counters.incomingOctetsWebSocketLevel += size
+        self.counters.incomingOctetsAppLevel += size
+        self.counters.incomingWebSocketFrames += 1
+        self.counters.incomingWebSocketMessages += 1
+
+    cdef int tell(self, bytes payload, bint is_binary) except -1:
+        cdef PyObject *arguments[3]
+        cdef object flag = True if is_binary else False
+        arguments[0] = <PyObject *>self.owner
+        arguments[1] = <PyObject *>payload
+        arguments[2] = <PyObject *>flag
+        try:
+            PyObject_VectorcallMethod(_on_message, arguments, 3, NULL)
+        except Exception:
+            self.owner.lane_failed()
+        return 0
+
+    # -- writing -------------------------------------------------------------------------------------------------
+
+    cdef void count_out(self, size_t payload, size_t frame) noexcept:
+        self.counters.outgoingOctetsAppLevel += payload
+        self.counters.outgoingOctetsWebSocketLevel += payload
+        self.counters.outgoingOctetsWireLevel += frame
+        self.counters.outgoingWebSocketFrames += 1
+        self.counters.outgoingWebSocketMessages += 1
+
+    def send(self, payload, is_binary):
+        """Send a message as one frame, and count it.
+
+        :returns: False when it is not for the lane, and nothing was done
+        """
+        if not self.open or type(payload) is not bytes or type(is_binary) is not bool:
+            return False
+        self.put_message(<bytes>payload, is_binary is True)
+        return True
+
+    cdef int put_message(self, bytes payload, bint is_binary) except -1:
+        cdef size_t n = PyBytes_GET_SIZE(payload), size
+        cdef uint8_t head[14]
+        cdef Cork *cork = self.cork
+        if cork == NULL:
+            frame = encoded(payload, is_binary)
+            self.count_out(n, PyBytes_GET_SIZE(frame))
+            self.put_whole(frame)
+            return 0
+        size = lane_write_head(head, LANE_BINARY if is_binary else LANE_TEXT, n)
+        self.count_out(n, size + n)
+        if n >= LARGE and self.fd >= 0 and not self.is_queued():
+            self.flush_pending()
+            self.send_pieces(cork.data, cork.n, head, size, PyBytes_AS_STRING(payload), n)
+            cork.n = 0
+            return 0
+        make_room(cork, n + size)
+        memcpy(cork.data + cork.n, head, size)
+        memcpy(cork.data + cork.n + size, PyBytes_AS_STRING(payload), n)
+        cork.n += n + size
+        if self.queued or cork.n >= self.cork_size:
+            self.flush_cork()
+        return 0
+
+    def put(self, bytes data not None):
+        """Write bytes that were counted, in their turn.
+
+        :returns: False when they are not for the lane: the link then queues them
+        """
+        cdef Cork *cork = self.cork
+        if cork != NULL:
+            make_room(cork, PyBytes_GET_SIZE(data))
+            memcpy(cork.data + cork.n, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+            cork.n += PyBytes_GET_SIZE(data)
+            if self.queued or cork.n >= self.cork_size:
+                self.flush_cork()
+            return True
+        if self.fd < 0:
+            return False
+        self.put_whole(data)
+        return True
+
+    def post(self, bytes frame not None, size_t payload):
+        """Send a frame that many receivers share, at the end of the turn, and count it.
+
+        :param payload: size of its payload
+        :returns: False when it is not for the lane, and nothing was done
+        """
+        if not self.open or self.fd < 0 or self.pump is None or self.is_queued():
+            return False
+        self.count_out(payload, PyBytes_GET_SIZE(frame))
+        if self.cork != NULL:
+            self.put(frame)
+        else:
+            self.collect(frame)
+        return True
+
+    cdef int put_whole(self, bytes data) except -1:
+        if self.fd < 0:
+            self.link.queue(data)
+        elif self.pending is not None or (self.pump is not None and self.pump.is_turning):
+            if self.pump is None or self.is_queued():
+                self.flush_pending()
+                self.send_pieces(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), NULL, 0, NULL, 0)
+            else:
+                self.collect(data)
+        else:
+            self.send_pieces(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), NULL, 0, NULL, 0)
+        return 0
+
+    cdef int collect(self, bytes data) except -1:
+        if self.pending is None:
+            self.pending = [data]
+            self.pending_size = PyBytes_GET_SIZE(data)
+            if not self.is_pending:
+                self.is_pending = True
+                self.pump.pending.append(self)
+                if not self.pump.is_turning:
+                    self.pump.need_turn()
+        else:
+            self.pending.append(data)
+            self.pending_size += PyBytes_GET_SIZE(data)
+        if self.pending_size >= PENDING_SIZE or self.pending_size >= self.cork_size:
+            self.flush_pending()
+        return 0
+
+    cdef bint is_queued(self) except -1:
+        """Whether output waits in the outbox, so that nothing may be sent around it."""
+        if self.queued and self.link.has_flushed:
+            self.queued = False
+        return self.queued
+
+    cdef int flush_cork(self) except -1:
+        cdef size_t n = self.cork.n
+        if n:
+            self.flush_pending()
+            self.cork.n = 0
+            if self.fd < 0:
+                self.link.queue(PyBytes_FromStringAndSize(<char *>self.cork.data, n))
+            else:
+                self.send_pieces(self.cork.data, n, NULL, 0, NULL, 0)
+        return 0
+
+    cdef int flush_pending(self) except -1:
+        cdef list frames = self.pending
+        cdef bytes frame
+        cdef Py_ssize_t i, n
+        if frames is None:
+            return 0
+        self.pending = None
+        n = len(frames)
+        if n == 1:
+            frame = frames[0]
+            self.send_pieces(PyBytes_AS_STRING(frame), PyBytes_GET_SIZE(frame), NULL, 0, NULL, 0)
+            return 0
+        # Each of them is small, or there would not be several.
+        frame = b"".join(frames)
+        self.send_pieces(PyBytes_AS_STRING(frame), PyBytes_GET_SIZE(frame), NULL, 0, NULL, 0)
+        return 0
+
+    cdef int send_pieces(
+        self, const void *a, size_t na, const void *b, size_t nb, const void *c, size_t nc
+    ) except -1:
+        """Send now what the kernel takes; the rest goes to the outbox."""
+        cdef ssize_t sent = 0
+        cdef size_t n = na + nb + nc, skip
+        cdef bytes rest
+        cdef char *to
+        if not self.is_queued():
+            while True:
+                sent = lane_send(self.fd, a, na, b, nb, c, nc)
+                if sent >= 0 or errno != EINTR:
+                    break
+            if sent == <ssize_t>n:
+                return 0
+            if sent < 0:
+                # Whatever is wrong with the socket, the transport finds out.
+                sent = 0
+        skip = sent
+        rest = PyBytes_FromStringAndSize(NULL, n - skip)
+        to = PyBytes_AS_STRING(rest)
+        if skip < na:
+            memcpy(to, <const char *>a + skip, na - skip)
+            to += na - skip
+            skip = 0
+        else:
+            skip -= na
+        if skip < nb:
+            memcpy(to, <const char *>b + skip, nb - skip)
+            to += nb - skip
+            skip = 0
+        else:
+            skip -= nb
+        memcpy(to, <const char *>c + skip, nc - skip)
+        self.queued = True
+        self.link.queue(rest)
+        return 0
+
+    def flush(self):
+        """Write what was collected."""
+        if self.cork != NULL:
+            self.flush_cork()
+        self.flush_pending()
+
+    # -- who reads -----------------------------------------------------------------------------------------------
+
+    def hold(self):
+        """Read nothing, and tell of nothing, until ``release``."""
+        self.held = True
+        if self.pump is not None:
+            self.pump.unwatch(self)
+
+    def release(self):
+        """Read again."""
+        self.held = False
+        if self.pump is not None:
+            if self.rest is not None:
+                self.pump.make_ready(self)
+            elif self.cork == NULL:
+                self.pump.watch(self)
+
+    def close(self):
+        """The connection carries no more messages: everything goes through Autobahn and the transport from now
+        on."""
+        if not self.open:
+            return
+        self.flush()
+        self.open = False
+        self.fd = -1
+        if self.pump is None or self.cork != NULL:
+            return
+        if self.rest is None:
+            self.pump.give_back(self)
+        else:
+            # Before the transport reads what came after it.
+            self.pump.make_ready(self)
+
+    def abandon(self):
+        """The socket has been closed: its number may be somebody else's."""
+        self.open = False
+        self.fd = -1
+        self.pending = None
+        self.rest = None
+        if self.cork != NULL:
+            self.cork.n = 0
+        if self.pump is not None:
+            self.pump.forget(self)
+        self.owner = self.link = None
+
+
+include "_pump.pxi"

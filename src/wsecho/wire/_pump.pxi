@@ -1,0 +1,344 @@
+"""Many plain sockets behind one descriptor; a part of ``_lane.pyx``.
+
+Rules of this file: an event is believed only when its generation is that of the connection in the table, since
+numbers of descriptors are used again; a descriptor is unregistered before it is closed; whatever is not a frame
+for the lane, and the end of a connection, is given to the transport and to Autobahn.
+"""
+
+cdef class Pump:
+    """Many plain sockets in one loop, behind one descriptor.
+
+    A subclass tells the reactor: :meth:`begin_watching`, :meth:`end_watching`, :meth:`need_turn`.
+    """
+
+    cdef int epoll
+    cdef int process
+    cdef list lanes, free, pending, ready
+    cdef list generations
+    cdef Py_ssize_t watching
+    cdef uint8_t *buffer
+    cdef readonly bint is_turning
+
+    def __cinit__(self):
+        self.epoll = -1
+        self.buffer = NULL
+
+    def __init__(self):
+        self.lanes = []
+        self.free = []
+        self.generations = []
+        self.pending = []
+        self.ready = []
+        self.epoll = lane_epoll_open()
+        if self.epoll < 0:
+            raise OSError(errno, os.strerror(errno))
+        self.process = os.getpid()
+        self.buffer = <uint8_t *>malloc(READ_SIZE)
+        if self.buffer == NULL:
+            raise MemoryError()
+
+    def __dealloc__(self):
+        self.dispose()
+        free(self.buffer)
+
+    cdef void dispose(self) noexcept:
+        cdef int epoll = self.epoll
+        self.epoll = -1
+        if epoll >= 0:
+            close_descriptor(epoll)
+
+    def __len__(self):
+        """How many connections the pump reads."""
+        return len(self.lanes) - len(self.free)
+
+    def fileno(self):
+        """The descriptor that is readable when a socket is; -1 when the pump has ended."""
+        return self.epoll
+
+    # -- for the subclass ----------------------------------------------------------------------------------------
+
+    def begin_watching(self):
+        """The first connection came."""
+
+    def end_watching(self):
+        """The last connection left."""
+
+    def need_turn(self):
+        """Call :meth:`turn` soon: there is work that no socket will tell of."""
+
+    def broke(self, lane):
+        """An exception came out of a connection's own code."""
+        raise NotImplementedError
+
+    # -- members -------------------------------------------------------------------------------------------------
+
+    def adopt(self, Lane lane not None):
+        """Read this connection from now on.
+
+        :returns: False when the pump cannot
+        """
+        if self.epoll < 0 or lane.pump is not None or lane.fd < 0:
+            return False
+        if self.free:
+            lane.index = self.free.pop()
+        else:
+            lane.index = len(self.lanes)
+            self.lanes.append(None)
+            self.generations.append(0)
+        lane.generation = self.generations[lane.index]
+        self.lanes[lane.index] = lane
+        lane.pump = self
+        if len(self) == 1:
+            self.begin_watching()
+        if not lane.held and not self.watch(lane):
+            self.forget(lane)
+            return False
+        return True
+
+    cdef bint watch(self, Lane lane) except -1:
+        if lane.is_watched or self.epoll < 0:
+            return True
+        if lane_epoll_add(self.epoll, lane.fd, <uint64_t>lane.generation << 32 | lane.index) < 0:
+            return False
+        lane.is_watched = True
+        return True
+
+    cdef int unwatch(self, Lane lane) except -1:
+        if lane.is_watched:
+            lane.is_watched = False
+            if self.epoll >= 0:
+                lane_epoll_remove(self.epoll, lane.fd)
+        return 0
+
+    cdef int forget(self, Lane lane) except -1:
+        """Drop what is known of a lane; an event of it that is on its way already means nobody."""
+        lane.pump = None
+        lane.is_watched = False
+        self.lanes[lane.index] = None
+        self.generations[lane.index] = (<uint32_t>self.generations[lane.index] + 1) & 0xFFFFFFFF
+        self.free.append(lane.index)
+        if not len(self):
+            self.end_watching()
+        return 0
+
+    cdef int give_back(self, Lane lane) except -1:
+        """Let the transport read again."""
+        if lane.pump is None:
+            return 0
+        self.unwatch(lane)
+        self.forget(lane)
+        if lane.link is not None:
+            lane.link.read_by_transport()
+        return 0
+
+    def stop(self):
+        """Give every connection back, and end."""
+        cdef Lane lane
+        for lane in [one for one in self.lanes if one is not None]:
+            lane.flush_pending()
+            data = lane.untaken()
+            if lane.rest is not None:
+                data += lane.rest
+                lane.rest = None
+            self.give_back(lane)
+            if data and lane.owner is not None:
+                lane.owner.dataReceived(data)
+        self.dispose()
+
+    def forget_all(self):
+        """This is another process, after a fork: the registrations are the parent's, and are not touched."""
+        cdef Lane lane
+        self.dispose()
+        for lane in self.lanes:
+            if lane is not None:
+                lane.pump = None
+                lane.is_watched = False
+                lane.fd = -1
+        self.lanes, self.free, self.generations, self.pending, self.ready = [], [], [], [], []
+
+    # -- a turn --------------------------------------------------------------------------------------------------
+
+    def turn(self):
+        """Serve every socket that is ready, once; then what was left over from the turn before; then send what
+        was published."""
+        cdef lane_event events[LANE_EVENTS]
+        cdef Lane lane
+        cdef uint32_t index
+        cdef int i, n
+        cdef list ready, pending
+        if self.is_turning or self.epoll < 0:
+            return
+        self.is_turning = True
+        try:
+            ready = self.ready
+            self.ready = []
+            n = lane_epoll_ready(self.epoll, events)
+            for i in range(n):
+                index = <uint32_t>events[i].number
+                if index >= <size_t>len(self.lanes):
+                    continue
+                found = self.lanes[index]
+                if found is None:
+                    continue
+                lane = <Lane>found
+                if lane.generation != <uint32_t>(events[i].number >> 32) or not lane.is_watched or lane.is_ready:
+                    # Held, left, or replaced by another connection since the kernel told of it.
+                    continue
+                try:
+                    if events[i].has_ended:
+                        self.give_back_all(lane)
+                    else:
+                        self.read(lane)
+                except Exception:
+                    self.broke(lane)
+            for lane in ready:
+                lane.is_ready = False
+                if lane.pump is self and (not lane.held or not lane.open):
+                    try:
+                        self.go_on(lane)
+                    except Exception:
+                        self.broke(lane)
+            while self.pending:
+                pending = self.pending
+                self.pending = []
+                for lane in pending:
+                    lane.is_pending = False
+                    lane.flush_pending()
+        finally:
+            self.is_turning = False
+        if self.ready:
+            self.need_turn()
+
+    cdef int make_ready(self, Lane lane) except -1:
+        if not lane.is_ready:
+            lane.is_ready = True
+            self.ready.append(lane)
+            if not self.is_turning:
+                self.need_turn()
+        return 0
+
+    cdef int go_on(self, Lane lane) except -1:
+        """Work on what was left over."""
+        cdef bytes rest = lane.rest
+        lane.rest = None
+        if rest is not None:
+            self.serve(lane, <const uint8_t *>PyBytes_AS_STRING(rest), PyBytes_GET_SIZE(rest))
+        return 0
+
+    cdef int give_back_all(self, Lane lane) except -1:
+        """Give a connection back with what was taken of an unfinished frame."""
+        data = lane.untaken()
+        self.give_back(lane)
+        if data:
+            lane.owner.dataReceived(data)
+        return 0
+
+    cdef int read(self, Lane lane) except -1:
+        cdef ssize_t n
+        cdef size_t room
+        cdef bint is_valid = True
+        if lane.partial != NULL and lane.head.length - lane.filled >= LARGE:
+            # Into its place, without a copy; what follows goes into the buffer.
+            lane.grow_part()
+            room = lane.partial_room - lane.filled
+            n = lane_receive(
+                lane.fd,
+                _bytes_data(lane.partial) + lane.filled,
+                room,
+                self.buffer,
+                READ_SIZE if lane.partial_room == lane.head.length else 0,
+            )
+        else:
+            room = 0
+            n = lane_receive(lane.fd, self.buffer, READ_SIZE, NULL, 0)
+        if n <= 0:
+            if n < 0 and (errno == EAGAIN or errno == EINTR):
+                return 0
+            # The transport reads the end once more, and reports it.
+            self.give_back_all(lane)
+            return 0
+        if room:
+            room = min(room, <size_t>n)
+            lane_unmask(
+                <uint8_t *>_bytes_data(lane.partial) + lane.filled,
+                <uint8_t *>_bytes_data(lane.partial) + lane.filled,
+                room,
+                lane.head.key,
+                lane.filled,
+            )
+            lane.octets += room
+            is_valid = lane.add(room)
+            n -= room
+            if not is_valid:
+                self.hand_over(lane, self.buffer, n)
+                return 0
+            if n == 0 and lane.filled < lane.head.length:
+                return 0
+        self.serve(lane, self.buffer, n)
+        return 0
+
+    cdef int serve(self, Lane lane, const uint8_t *at, Py_ssize_t n) except -1:
+        """Do with n bytes what is to be done: take them, hand them to Autobahn, or keep them."""
+        cdef Py_ssize_t taken
+        cdef int budget = BUDGET_OF_A_TURN
+        while True:
+            if not lane.open:
+                self.hand_over(lane, at, n)
+                break
+            if lane.unusual:
+                if lane.owner.stands_between_messages():
+                    lane.unusual = False
+                else:
+                    self.hand_over(lane, at, n)
+                    break
+            taken = lane.feed(at, n, budget)
+            at += taken
+            n -= taken
+            if lane.owner is None:
+                break
+            if lane.why == UNUSUAL:
+                lane.unusual = True
+                taken = control_frame(at, n) if lane.partial == NULL and not lane.early_size else 0
+                if not taken or taken == n:
+                    self.hand_over(lane, at, n)
+                    break
+                # A ping among messages: the rest need not go the long way.
+                self.hand_over(lane, at, taken)
+                at += taken
+                n -= taken
+                budget -= 1
+                if lane.owner is None:
+                    break
+                if lane.held and lane.open:
+                    lane.rest = PyBytes_FromStringAndSize(<const char *>at, n)
+                    break
+                continue
+            if lane.open:
+                if n:
+                    lane.rest = PyBytes_FromStringAndSize(<const char *>at, n)
+                    if not lane.held:
+                        self.make_ready(lane)
+                break
+        if lane.pump is self:
+            if not lane.open:
+                self.give_back(lane)
+            elif not lane.held and lane.rest is None:
+                self.watch(lane)
+        return 0
+
+    cdef int hand_over(self, Lane lane, const uint8_t *at, Py_ssize_t n) except -1:
+        """Give bytes to Autobahn, behind those of an unfinished frame."""
+        cdef bytes data = lane.untaken()
+        data += PyBytes_FromStringAndSize(<const char *>at, n)
+        if data:
+            lane.owner.dataReceived(data)
+        return 0
+
+
+cdef Py_ssize_t control_frame(const uint8_t *at, Py_ssize_t n) noexcept:
+    """The size of the control frame that n bytes begin with; 0 when there is none, or not all of it."""
+    cdef Py_ssize_t size
+    if n < 6 or at[0] < 0x88 or at[0] > 0x8A or at[1] < 0x80 or at[1] > 0x80 + 125:
+        return 0
+    size = 6 + (at[1] & 0x7F)
+    return size if size <= n else 0
