@@ -1,7 +1,8 @@
-"""Builds the compiled part of wsecho, ``wsecho.wire._lane``, when there is a compiler; without one, the wheel is pure.
+"""Builds the compiled part of wsecho, ``wsecho.wire._lane``, when there is a compiler; without one, the wheel
+is pure.
 
-``WSECHO_REQUIRE_LANE=1`` makes a failed build an error, which otherwise passes for a pure one; ``WSECHO_PURE=1``
-builds none.
+``WSECHO_REQUIRE_LANE=1`` makes a failed build an error, which otherwise passes for a pure one;
+``WSECHO_PURE=1`` builds none.
 """
 
 from __future__ import annotations

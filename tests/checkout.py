@@ -1,5 +1,6 @@
 """Where the checkout is, and clean copies of it: for tests that are about the project and not its code."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -23,10 +24,16 @@ def copy_checkout(folder: Path) -> Path:
     return folder
 
 
-def build(kind: str, checkout: Path, folder: Path) -> Path:
-    """Build `wheel` or `sdist` of `checkout` into `folder` with hatchling and return the file."""
+def build(kind: str, checkout: Path, folder: Path, **variables: str) -> Path:
+    """Build `wheel` or `sdist` of `checkout` into `folder` with hatchling and return the file.
+
+    `variables` are set in the environment of the build.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     script = f"import hatchling.build, sys; print(hatchling.build.build_{kind}(sys.argv[1]))"
     command = [sys.executable, "-c", script, str(folder.resolve())]
-    done = subprocess.run(command, cwd=checkout, check=True, text=True, stdout=subprocess.PIPE)
+    environment = os.environ | variables
+    done = subprocess.run(
+        command, cwd=checkout, env=environment, check=True, text=True, stdout=subprocess.PIPE
+    )
     return folder / done.stdout.splitlines()[-1]

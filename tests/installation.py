@@ -99,6 +99,8 @@ class InstallationTests(SynchronousTestCase):
                 client.send("the same")
                 self.assertEqual(client.recv(timeout=TIMEOUT), "the same")
         installation.run("python", "-c", "import wsecho")
+        if os.environ.get("WSECHO_REQUIRE_LANE") == "1":
+            installation.run("python", "-c", "import wsecho.wire._lane")
         installation.pip("uninstall", "--yes", "wsecho")
         installation.run("python", "-c", "import twisted.internet.reactor, twisted.plugins, autobahn")
         self.assertRaises(AssertionError, installation.run, "python", "-c", "import wsecho")
@@ -109,6 +111,15 @@ class InstallationTests(SynchronousTestCase):
         installation = Installation(self.folder)
         installation.pip("install", str(build("sdist", self.checkout, self.folder / "dist")))
         self.assert_serves(installation)
+
+    def test_pure_wheel(self) -> None:
+        """A wheel that was built without a compiler serves."""
+        installation = Installation(self.folder)
+        wheel = build("wheel", self.checkout, self.folder / "dist", CC="false", WSECHO_REQUIRE_LANE="")
+        installation.pip("install", str(wheel))
+        self.assert_serves(installation)
+        script = "from wsecho.wire.lane import native; print(native)"
+        self.assertEqual(installation.run("python", "-c", script), "None\n")
 
     def test_editable(self) -> None:
         """An editable install of the checkout serves."""

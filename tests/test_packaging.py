@@ -4,10 +4,12 @@ Installing them in fresh environments needs a package index and a minute: tests.
 """
 
 import ast
+import subprocess
 import tarfile
 import tempfile
 import tomllib
 import zipfile
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
@@ -21,6 +23,16 @@ def package_files() -> set[str]:
     files = (path for path in (CHECKOUT / "src" / "wsecho").rglob("*") if path.is_file())
     names = {path.relative_to(CHECKOUT / "src").as_posix() for path in files}
     return {name for name in names if "__pycache__" not in name and not name.endswith((".pyc", ".so"))}
+
+
+def is_source_of_compiled_part(name: str) -> bool:
+    """Whether a wheel, which has the compiled part itself, leaves this file out."""
+    return name.endswith((".pyx", ".pxi", ".h"))
+
+
+def compiled_parts(names: Iterable[str]) -> list[str]:
+    """The modules among `names` that were compiled."""
+    return [name for name in names if name.endswith(".so")]
 
 
 @cache
@@ -50,7 +62,9 @@ class PackageTests(SynchronousTestCase):
     def test_wheel_has_the_package(self) -> None:
         """The wheel holds every file of the package: modules, py.typed and the static files of the page."""
         self.assertIn("wsecho/py.typed", self.wheel)
-        self.assertEqual({name for name in self.wheel if name.startswith("wsecho/")}, package_files())
+        packed = {name for name in self.wheel if name.startswith("wsecho/")}
+        source = {name for name in package_files() if not is_source_of_compiled_part(name)}
+        self.assertEqual(packed - set(compiled_parts(packed)), source)
 
     def test_wheel_has_the_plugin(self) -> None:
         """Of `twisted` the wheel holds the plugin and nothing else."""
@@ -72,6 +86,7 @@ class PackageTests(SynchronousTestCase):
             "conformance/run.py",
             "benchmarks/attacks.py",
             "fuzz/run.py",
+            "hatch_build.py",
             "tox.ini",
             "pyproject.toml",
             "README.md",
@@ -83,9 +98,47 @@ class PackageTests(SynchronousTestCase):
         self.assertEqual({f"src/{name}" for name in package_files()} - self.sdist, set())
 
     def test_leftovers_stay_behind(self) -> None:
-        """Neither file holds Twisted's plugin cache, a compiled module or Python's caches."""
+        """Neither file holds Twisted's plugin cache, Python's caches, or a module that was compiled before;
+        the wheel holds the one that was compiled for it, if any."""
         for name in self.wheel | self.sdist:
-            self.assertFalse(name.endswith((".so", ".pyc", "dropin.cache")), name)
+            self.assertFalse(name.endswith((".pyc", "dropin.cache")) or "stale" in name, name)
+        self.assertEqual(compiled_parts(self.sdist), [])
+        self.assertLessEqual(len(compiled_parts(self.wheel)), 1)
+
+
+class CompiledPartTests(SynchronousTestCase):
+    """The compiled part, which a wheel has when there is a compiler."""
+
+    def setUp(self) -> None:
+        """Make a folder to build in."""
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = Path(folder.name)
+        self.checkout = copy_checkout(self.folder / "checkout")
+
+    def test_without_compiler(self) -> None:
+        """Without a compiler the wheel is for every machine, and holds no compiled module."""
+        wheel = build("wheel", self.checkout, self.folder, CC="false", WSECHO_REQUIRE_LANE="")
+        self.assertTrue(wheel.name.endswith("-py3-none-any.whl"), wheel.name)
+        with zipfile.ZipFile(wheel) as file:
+            self.assertEqual(compiled_parts(file.namelist()), [])
+
+    def test_unwanted(self) -> None:
+        """With WSECHO_PURE=1 nothing is compiled."""
+        wheel = build("wheel", self.checkout, self.folder, WSECHO_PURE="1", WSECHO_REQUIRE_LANE="1")
+        self.assertTrue(wheel.name.endswith("-py3-none-any.whl"), wheel.name)
+
+    def test_required(self) -> None:
+        """With WSECHO_REQUIRE_LANE=1 a build that cannot compile fails."""
+        with self.assertRaises(subprocess.CalledProcessError):
+            build("wheel", self.checkout, self.folder, CC="false", WSECHO_REQUIRE_LANE="1", WSECHO_PURE="")
+
+    def test_nothing_left(self) -> None:
+        """A build leaves nothing in the checkout."""
+        before = sorted(self.checkout.rglob("*"))
+        build("wheel", self.checkout, self.folder / "dist", WSECHO_PURE="")
+        after = sorted(path for path in self.checkout.rglob("*") if "__pycache__" not in path.parts)
+        self.assertEqual(after, [path for path in before if "__pycache__" not in path.parts])
 
 
 class PluginFolderTests(SynchronousTestCase):

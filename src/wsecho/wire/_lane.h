@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 #ifdef __linux__
 #include <sys/epoll.h>
@@ -203,6 +204,14 @@ static inline uint32_t lane_utf8(const uint8_t *at, size_t n, uint32_t state)
             break;
     }
     return state;
+}
+
+/* Seconds of a clock that is never set. */
+static inline double lane_now(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
 /* epoll, with a number in each registration; elsewhere there is none, and nothing is ever registered. */

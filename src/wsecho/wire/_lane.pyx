@@ -44,6 +44,7 @@ cdef extern from "_lane.h":
     size_t lane_write_head(uint8_t *to, int opcode, uint64_t length)
     void lane_unmask(uint8_t *to, const uint8_t *source, size_t n, const uint8_t *key, uint64_t offset)
     uint32_t lane_utf8(const uint8_t *at, size_t n, uint32_t state)
+    double lane_now()
     int lane_epoll_open()
     int lane_epoll_add(int epoll, int fd, uint64_t number)
     int lane_epoll_remove(int epoll, int fd)
@@ -56,8 +57,9 @@ cdef enum:
     # The largest head of a frame.
     FRAME_ROOM = 14
     READ_SIZE = 256 * 1024
-    # Messages of one connection in one turn.
+    # Messages of one connection in one turn, and after how many of them the clock is looked at.
     BUDGET_OF_A_TURN = 256
+    MESSAGES_PER_LOOK = 8
     # What replies of a turn to one peer may grow to before they are sent.
     CORK_SIZE = 256 * 1024
     # What publications of a turn to one peer may grow to before they are sent.
@@ -73,7 +75,7 @@ cdef enum Why:
     BUDGET
     STOPPED
 
-cdef object _on_message = "onMessage"
+cdef double SECONDS_OF_A_TURN = 0.005
 
 
 cdef class Counters:
@@ -142,10 +144,10 @@ cdef class Lane:
     :param owner: the protocol; see ``wsecho.wire.lane.LaneOwner``
     :param link: its link; see ``wsecho.wire.lane.LaneLink``
     :param counters: what is counted
+    :param method: name of the owner's method that is told of messages; None to send them back without asking
     :param limit: largest payload that is taken
-    :param echoes: whether messages go back without asking the owner
     :param fd: a plain socket, to be written to at once; -1 when output goes through the link alone
-    :param send_queue: bytes of replies that may be held before they are written
+    :param send_queue: bytes of output that may be held here before they are written
 
     :ivar octets: bytes that were taken here
     """
@@ -158,24 +160,28 @@ cdef class Lane:
     cdef size_t filled, partial_room
     cdef list pending
     cdef size_t pending_size
-    cdef bytes rest
+    cdef object method
     cdef uint64_t limit
     cdef size_t cork_size
     cdef int fd
     cdef uint32_t index, generation, utf8
-    cdef bint open, held, queued, echoes, unusual, is_pending, is_ready, is_watched
+    cdef bint open, held, queued, echoes, unusual, is_pending, is_watched
     cdef uint8_t early_size
     cdef lane_head head
     cdef Why why
     cdef readonly long long octets
     cdef long long started
+    cdef long long told_of
 
-    def __init__(self, owner, link, Counters counters not None, uint64_t limit, bint echoes, int fd, size_t send_queue):
+    def __init__(
+        self, owner, link, Counters counters not None, str method, uint64_t limit, int fd, size_t send_queue
+    ):
         self.owner = owner
         self.link = link
         self.counters = counters
+        self.method = method
+        self.echoes = method is None
         self.limit = limit
-        self.echoes = echoes
         self.fd = fd
         self.cork_size = min(<size_t>CORK_SIZE, send_queue)
         self.open = True
@@ -203,26 +209,32 @@ cdef class Lane:
 
     # -- reading: what came --------------------------------------------------------------------------------------
 
-    def take(self, bytes data not None):
-        """Take what is ordinary at the start of ``data`` and tell the owner of the messages.
+    @property
+    def is_taking(self):
+        """Whether it is being fed in a call that has not returned."""
+        return self.cork != NULL
 
-        :returns: what is left: the first byte is that of something unusual, or of what came after the
-            connection was held or closed, or after the budget of messages
+    def take(self, bytes data not None, Py_ssize_t at, int budget):
+        """Take what is ordinary in ``data`` from ``at`` on, and tell the owner of the messages.
+
+        :param budget: largest number of messages
+        :returns: where it ended: at something unusual, behind the message that made the program hold or close
+            the connection, or when the budget was used up. What :meth:`untaken` returns then stands before
+            that place
         """
-        cdef Py_ssize_t n = PyBytes_GET_SIZE(data), taken
+        cdef Py_ssize_t n = PyBytes_GET_SIZE(data)
         if self.cork != NULL:
             raise RuntimeError("the lane is taking already")
-        if not self.open:
-            return self.untaken() + data
-        taken = self.feed(<const uint8_t *>PyBytes_AS_STRING(data), n, BUDGET_OF_A_TURN)
-        if self.why == ALL_TAKEN:
-            return b""
-        if self.why == UNUSUAL or not self.open:
-            return self.untaken() + data[taken:]
-        return data[taken:]
+        if not self.open or at >= n:
+            return at
+        return at + self.feed(<const uint8_t *>PyBytes_AS_STRING(data) + at, n - at, budget)
 
-    cdef bytes untaken(self):
-        # The bytes of a part of a frame, as they came: masking twice is not masking.
+    def untaken(self):
+        """Give back the bytes of a part of a frame, as they came, unless more of it may be taken here."""
+        return self.give_up() if self.why == UNUSUAL or not self.open else b""
+
+    cdef bytes give_up(self):
+        # Masking twice is not masking.
         cdef bytes data
         cdef uint8_t *at
         if self.early_size:
@@ -237,8 +249,8 @@ cdef class Lane:
             self.partial = NULL
         else:
             return b""
-        self.octets -= len(data)
-        self.counters.incomingOctetsWireLevel -= len(data)
+        self.octets -= PyBytes_GET_SIZE(data)
+        self.counters.incomingOctetsWireLevel -= PyBytes_GET_SIZE(data)
         return data
 
     cdef Py_ssize_t feed(self, const uint8_t *at, Py_ssize_t n, int budget) except -1:
@@ -265,6 +277,9 @@ cdef class Lane:
                 free(own.data)
             self.cork = NULL
         self.octets += taken
+        if self.told_of != self.started and (self.partial != NULL or self.early_size) and self.owner is not None:
+            self.told_of = self.started
+            self.owner.lane_part_began()
         return taken
 
     cdef Py_ssize_t work(self, const uint8_t *at, Py_ssize_t n, int budget) except -1:
@@ -275,10 +290,20 @@ cdef class Lane:
         cdef size_t size
         cdef int found
         cdef Counters counters = self.counters
+        cdef int until_look = MESSAGES_PER_LOOK
+        cdef double ends = 0
         while True:
             if not self.open or self.held:
                 self.why = STOPPED
                 return done
+            until_look -= 1
+            if not until_look:
+                # Whoever takes long for a message must not have as many of them as others.
+                until_look = MESSAGES_PER_LOOK
+                if not ends:
+                    ends = lane_now() + SECONDS_OF_A_TURN
+                elif lane_now() > ends:
+                    budget = 0
             if self.early_size or self.partial != NULL:
                 done += self.go_on(at + done, n - done)
                 if self.why != BUDGET:
@@ -314,6 +339,7 @@ cdef class Lane:
                     self.count_out(head.length, size)
                     if self.queued or self.cork.n >= self.cork_size:
                         self.flush_cork()
+                        self.owner.lane_output_waits()
                 else:
                     self.tell(payload, head.opcode == LANE_BINARY)
                 budget -= 1
@@ -411,6 +437,8 @@ cdef class Lane:
         self.count_in(self.filled)
         if self.echoes:
             self.put_message(payload, self.head.opcode == LANE_BINARY)
+            if self.queued:
+                self.owner.lane_output_waits()
         else:
             self.tell(payload, self.head.opcode == LANE_BINARY)
         self.why = BUDGET
@@ -429,9 +457,11 @@ cdef class Lane:
         arguments[1] = <PyObject *>payload
         arguments[2] = <PyObject *>flag
         try:
-            PyObject_VectorcallMethod(_on_message, arguments, 3, NULL)
+            PyObject_VectorcallMethod(self.method, arguments, 3, NULL)
         except Exception:
             self.owner.lane_failed()
+        if self.queued and self.owner is not None:
+            self.owner.lane_output_waits()
         return 0
 
     # -- writing -------------------------------------------------------------------------------------------------
@@ -449,6 +479,9 @@ cdef class Lane:
         :returns: False when it is not for the lane, and nothing was done
         """
         if not self.open or type(payload) is not bytes or type(is_binary) is not bool:
+            return False
+        if (self.queued or self.fd < 0) and self.link.is_full:
+            # What happens then, the protocol knows.
             return False
         self.put_message(<bytes>payload, is_binary is True)
         return True
@@ -628,11 +661,8 @@ cdef class Lane:
     def release(self):
         """Read again."""
         self.held = False
-        if self.pump is not None:
-            if self.rest is not None:
-                self.pump.make_ready(self)
-            elif self.cork == NULL:
-                self.pump.watch(self)
+        if self.pump is not None and self.cork == NULL:
+            self.pump.watch(self)
 
     def close(self):
         """The connection carries no more messages: everything goes through Autobahn and the transport from now
@@ -642,20 +672,14 @@ cdef class Lane:
         self.flush()
         self.open = False
         self.fd = -1
-        if self.pump is None or self.cork != NULL:
-            return
-        if self.rest is None:
+        if self.pump is not None and self.cork == NULL:
             self.pump.give_back(self)
-        else:
-            # Before the transport reads what came after it.
-            self.pump.make_ready(self)
 
     def abandon(self):
         """The socket has been closed: its number may be somebody else's."""
         self.open = False
         self.fd = -1
         self.pending = None
-        self.rest = None
         if self.cork != NULL:
             self.cork.n = 0
         if self.pump is not None:

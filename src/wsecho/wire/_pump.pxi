@@ -12,10 +12,7 @@ cdef class Pump:
     """
 
     cdef int epoll
-    cdef int process
-    cdef list lanes, free, pending, ready
-    cdef list generations
-    cdef Py_ssize_t watching
+    cdef list lanes, free, generations, pending
     cdef uint8_t *buffer
     cdef readonly bint is_turning
 
@@ -28,11 +25,9 @@ cdef class Pump:
         self.free = []
         self.generations = []
         self.pending = []
-        self.ready = []
         self.epoll = lane_epoll_open()
         if self.epoll < 0:
             raise OSError(errno, os.strerror(errno))
-        self.process = os.getpid()
         self.buffer = <uint8_t *>malloc(READ_SIZE)
         if self.buffer == NULL:
             raise MemoryError()
@@ -136,13 +131,7 @@ cdef class Pump:
         cdef Lane lane
         for lane in [one for one in self.lanes if one is not None]:
             lane.flush_pending()
-            data = lane.untaken()
-            if lane.rest is not None:
-                data += lane.rest
-                lane.rest = None
             self.give_back(lane)
-            if data and lane.owner is not None:
-                lane.owner.dataReceived(data)
         self.dispose()
 
     def forget_all(self):
@@ -154,50 +143,38 @@ cdef class Pump:
                 lane.pump = None
                 lane.is_watched = False
                 lane.fd = -1
-        self.lanes, self.free, self.generations, self.pending, self.ready = [], [], [], [], []
+        self.lanes, self.free, self.generations, self.pending = [], [], [], []
 
     # -- a turn --------------------------------------------------------------------------------------------------
 
     def turn(self):
-        """Serve every socket that is ready, once; then what was left over from the turn before; then send what
-        was published."""
+        """Serve every socket that is ready, once; then send what was published meanwhile."""
         cdef lane_event events[LANE_EVENTS]
         cdef Lane lane
         cdef uint32_t index
         cdef int i, n
-        cdef list ready, pending
+        cdef list pending
         if self.is_turning or self.epoll < 0:
             return
         self.is_turning = True
         try:
-            ready = self.ready
-            self.ready = []
             n = lane_epoll_ready(self.epoll, events)
             for i in range(n):
                 index = <uint32_t>events[i].number
-                if index >= <size_t>len(self.lanes):
-                    continue
-                found = self.lanes[index]
+                found = self.lanes[index] if index < <size_t>len(self.lanes) else None
                 if found is None:
                     continue
                 lane = <Lane>found
-                if lane.generation != <uint32_t>(events[i].number >> 32) or not lane.is_watched or lane.is_ready:
+                if lane.generation != <uint32_t>(events[i].number >> 32) or not lane.is_watched:
                     # Held, left, or replaced by another connection since the kernel told of it.
                     continue
                 try:
                     if events[i].has_ended:
-                        self.give_back_all(lane)
+                        self.give_back(lane)
                     else:
                         self.read(lane)
                 except Exception:
                     self.broke(lane)
-            for lane in ready:
-                lane.is_ready = False
-                if lane.pump is self and (not lane.held or not lane.open):
-                    try:
-                        self.go_on(lane)
-                    except Exception:
-                        self.broke(lane)
             while self.pending:
                 pending = self.pending
                 self.pending = []
@@ -206,32 +183,6 @@ cdef class Pump:
                     lane.flush_pending()
         finally:
             self.is_turning = False
-        if self.ready:
-            self.need_turn()
-
-    cdef int make_ready(self, Lane lane) except -1:
-        if not lane.is_ready:
-            lane.is_ready = True
-            self.ready.append(lane)
-            if not self.is_turning:
-                self.need_turn()
-        return 0
-
-    cdef int go_on(self, Lane lane) except -1:
-        """Work on what was left over."""
-        cdef bytes rest = lane.rest
-        lane.rest = None
-        if rest is not None:
-            self.serve(lane, <const uint8_t *>PyBytes_AS_STRING(rest), PyBytes_GET_SIZE(rest))
-        return 0
-
-    cdef int give_back_all(self, Lane lane) except -1:
-        """Give a connection back with what was taken of an unfinished frame."""
-        data = lane.untaken()
-        self.give_back(lane)
-        if data:
-            lane.owner.dataReceived(data)
-        return 0
 
     cdef int read(self, Lane lane) except -1:
         cdef ssize_t n
@@ -255,7 +206,7 @@ cdef class Pump:
             if n < 0 and (errno == EAGAIN or errno == EINTR):
                 return 0
             # The transport reads the end once more, and reports it.
-            self.give_back_all(lane)
+            self.give_back(lane)
             return 0
         if room:
             room = min(room, <size_t>n)
@@ -278,67 +229,52 @@ cdef class Pump:
         return 0
 
     cdef int serve(self, Lane lane, const uint8_t *at, Py_ssize_t n) except -1:
-        """Do with n bytes what is to be done: take them, hand them to Autobahn, or keep them."""
+        """Take n bytes, or hand them over."""
         cdef Py_ssize_t taken
         cdef int budget = BUDGET_OF_A_TURN
         while True:
-            if not lane.open:
-                self.hand_over(lane, at, n)
-                break
             if lane.unusual:
-                if lane.owner.stands_between_messages():
-                    lane.unusual = False
-                else:
+                if not lane.owner.stands_between_messages():
                     self.hand_over(lane, at, n)
                     break
+                lane.unusual = False
             taken = lane.feed(at, n, budget)
             at += taken
             n -= taken
             if lane.owner is None:
                 break
-            if lane.why == UNUSUAL:
-                lane.unusual = True
-                taken = control_frame(at, n) if lane.partial == NULL and not lane.early_size else 0
-                if not taken or taken == n:
-                    self.hand_over(lane, at, n)
-                    break
-                # A ping among messages: the rest need not go the long way.
+            if lane.why == UNUSUAL and lane.partial == NULL and not lane.early_size:
+                # A ping among messages: what follows it need not go the long way.
+                taken = control_frame(at, n)
+            else:
+                taken = n
+            if taken:
                 self.hand_over(lane, at, taken)
                 at += taken
                 n -= taken
                 budget -= 1
-                if lane.owner is None:
-                    break
-                if lane.held and lane.open:
-                    lane.rest = PyBytes_FromStringAndSize(<const char *>at, n)
-                    break
-                continue
-            if lane.open:
-                if n:
-                    lane.rest = PyBytes_FromStringAndSize(<const char *>at, n)
-                    if not lane.held:
-                        self.make_ready(lane)
+            if not n or lane.owner is None:
                 break
         if lane.pump is self:
             if not lane.open:
                 self.give_back(lane)
-            elif not lane.held and lane.rest is None:
+            elif not lane.held:
                 self.watch(lane)
         return 0
 
     cdef int hand_over(self, Lane lane, const uint8_t *at, Py_ssize_t n) except -1:
-        """Give bytes to Autobahn, behind those of an unfinished frame."""
-        cdef bytes data = lane.untaken()
-        data += PyBytes_FromStringAndSize(<const char *>at, n)
+        """Give bytes to the protocol, behind those of an unfinished frame that cannot be taken."""
+        cdef bytes data = PyBytes_FromStringAndSize(<const char *>at, n)
+        if lane.why == UNUSUAL or not lane.open:
+            data = lane.give_up() + data
+        lane.unusual = True
         if data:
             lane.owner.dataReceived(data)
         return 0
 
 
 cdef Py_ssize_t control_frame(const uint8_t *at, Py_ssize_t n) noexcept:
-    """The size of the control frame that n bytes begin with; 0 when there is none, or not all of it."""
-    cdef Py_ssize_t size
+    """The size of the control frame that n bytes begin with; n when there is none, or not all of it."""
     if n < 6 or at[0] < 0x88 or at[0] > 0x8A or at[1] < 0x80 or at[1] > 0x80 + 125:
-        return 0
-    size = 6 + (at[1] & 0x7F)
-    return size if size <= n else 0
+        return n
+    return min(n, 6 + <Py_ssize_t>(at[1] & 0x7F))

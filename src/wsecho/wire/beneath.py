@@ -33,6 +33,7 @@ __all__ = [
     "AutobahnClientProtocol",
     "AutobahnFactory",
     "AutobahnServerProtocol",
+    "AutobahnTrafficStats",
     "ReactorTimer",
     "SilentLogger",
     "attributes_of_autobahn",
@@ -46,6 +47,7 @@ AutobahnServerProtocol: Any = WebSocketServerProtocol
 AutobahnFactory: Any = WebSocketServerFactory
 AutobahnClientProtocol: Any = WebSocketClientProtocol
 AutobahnClientFactory: Any = WebSocketClientFactory
+AutobahnTrafficStats: Any = protocol.TrafficStats
 
 BENEATH: Mapping[tuple[type, str], tuple[tuple[str, ...], str]] = {
     (WebSocketServerProtocol, "__init__"): (("self",), "overridden: what it makes is made when it is asked for"),

@@ -1,0 +1,157 @@
+"""The lane's face: whether there is a compiled part, and which connections take the short cut.
+
+Rules of this file: the lane is a short cut for ordinary frames, never a second protocol. A connection has a
+lane only when nothing in its class or its options looks at single frames, or changes them, on the way
+between ``dataReceived`` and ``onMessage``, or between ``sendMessage`` and the link; else Autobahn does all,
+as it does without the compiled part. docs/path-of-a-frame.md tells the rest.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from types import ModuleType
+from typing import Any, Protocol
+
+from wsecho.wire.beneath import AutobahnTrafficStats
+
+__all__ = ["ECHO", "LaneLink", "LaneOwner", "lane_for", "native"]
+
+native: Any
+"""The compiled part; None without it."""
+
+ECHO = "echo"
+"""The native action of a service that sends back what came."""
+
+
+def _compiled_part() -> ModuleType | None:
+    if os.environ.get("WSECHO_PURE") == "1":
+        return None
+    try:
+        from wsecho.wire import _lane
+    except ImportError:
+        return None
+    return _lane
+
+
+native = _compiled_part()
+
+
+class LaneOwner(Protocol):
+    """What the lane asks of the protocol."""
+
+    def onMessage(self, payload: bytes, isBinary: bool) -> Any:
+        """A message came."""
+
+    def lane_failed(self) -> None:
+        """``onMessage`` raised the exception that is being handled."""
+
+    def lane_output_waits(self) -> None:
+        """An answer went to the outbox."""
+
+    def lane_part_began(self) -> None:
+        """A frame has begun, of which the rest is on its way."""
+
+    def stands_between_messages(self) -> bool:
+        """Whether Autobahn is in the middle of nothing, so that the lane may take the next frame."""
+
+    def dataReceived(self, data: bytes) -> None:
+        """These bytes are not for the lane."""
+
+
+class LaneLink(Protocol):
+    """What the lane asks of the link."""
+
+    def queue(self, data: bytes) -> None:
+        """Write this behind what waits already."""
+
+    @property
+    def has_flushed(self) -> bool:
+        """Whether nothing waits any more."""
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no further message may be written."""
+
+    def read_by_transport(self) -> None:
+        """The pump does not read this connection any more."""
+
+
+_READING = (
+    "_dataReceived", "_onMessage", "_onMessageBegin", "_onMessageEnd", "_onMessageFrame",
+    "_onMessageFrameBegin", "_onMessageFrameData", "_onMessageFrameEnd", "consumeData", "dataReceived",
+    "onFrameBegin", "onFrameData", "onFrameEnd", "onMessageBegin", "onMessageEnd", "onMessageFrame",
+    "onMessageFrameBegin", "onMessageFrameData", "onMessageFrameEnd", "processData",
+)  # fmt: skip
+"""Between ``dataReceived`` and ``onMessage``."""
+
+_NO_LIMIT = 1 << 40
+
+_WRITING = ("sendData", "sendFrame")
+"""Between ``sendMessage`` and the link."""
+
+
+@cache
+def _is_ordinary(given: type, known: type) -> bool:
+    """Whether a class takes no look at single frames."""
+    return all(getattr(given, name) is getattr(known, name) for name in _READING + _WRITING)
+
+
+@cache
+def _leaves_messages_to_service(given: type, known: type) -> bool:
+    return all(getattr(given, name) is getattr(known, name) for name in ("onMessage", "sendMessage"))
+
+
+if native is not None:
+
+    class _Traffic(native.Counters, AutobahnTrafficStats):  # type: ignore[misc]
+        """Autobahn's statistics, in memory that compiled code counts in."""
+
+
+def lane_for(connection: Any, known: type, fd: int = -1) -> Any:
+    """The lane of a connection that has opened; None when it has to do without.
+
+    :param connection: a server's protocol
+    :param known: the class whose way of handling frames the lane abbreviates
+    :param fd: the socket to write to, when there is nothing between it and the link; else -1
+    """
+    if native is None or not _is_ordinary(type(connection), known) or _looks_at_frames(connection):
+        return None
+    traffic = _Traffic()
+    for name, value in vars(connection.trafficStats).items():
+        setattr(traffic, name, value)
+    connection.trafficStats = traffic
+    settings = connection.factory.settings
+    if settings.max_message_rate:
+        method = "_onMessage"
+    elif _echoes(connection, known):
+        method = None
+    else:
+        method = "onMessage"
+    limits = (connection.maxMessagePayloadSize, connection.maxFramePayloadSize)
+    limit = min((one for one in limits if one), default=_NO_LIMIT)
+    return native.Lane(connection, connection.link, traffic, method, limit, fd, settings.send_queue)
+
+
+def _echoes(connection: Any, known: type) -> bool:
+    return getattr(connection.service, "native_action", None) == ECHO and _leaves_messages_to_service(
+        type(connection), known
+    )
+
+
+def _looks_at_frames(connection: Any) -> bool:
+    """Whether an option, or an attribute that was set on this one connection, asks for more than the lane
+    does."""
+    own = vars(connection)
+    return bool(
+        connection._perMessageCompress is not None
+        or connection.factory.debug
+        or not connection.utf8validateIncoming
+        or not connection.applyMask
+        or connection.autoFragmentSize
+        or connection.autoPingRestartOnAnyTraffic
+        or connection.logFrames
+        or connection.logOctets
+        or connection.trackedTimings
+        or any(name in own for name in _READING + _WRITING)
+    )
