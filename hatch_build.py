@@ -51,7 +51,7 @@ class LaneBuildHook(BuildHookInterface):  # type: ignore[type-arg]
     def _build(self) -> Path:
         # Imported here: a pure build needs neither.
         from Cython.Build import cythonize
-        from setuptools import Distribution, Extension
+        from setuptools import Distribution, Extension  # type: ignore[import-untyped]
 
         folder = Path(self.root, _PACKAGE)
         extension = Extension(
@@ -61,7 +61,8 @@ class LaneBuildHook(BuildHookInterface):  # type: ignore[type-arg]
             extra_compile_args=["-O3"],
         )
         # Never into the checkout: what a build leaves there would be packed by the next.
-        modules = cythonize([extension], build_dir=str(self._work), language_level=3, quiet=True)
+        compile_modules: Any = cythonize
+        modules = compile_modules([extension], build_dir=str(self._work), language_level=3, quiet=True)
         command: Any = Distribution({"name": "wsecho", "ext_modules": modules}).get_command_obj("build_ext")
         command.build_lib, command.build_temp = str(self._work / "lib"), str(self._work / "tmp")
         command.ensure_finalized()

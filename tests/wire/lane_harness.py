@@ -74,4 +74,5 @@ class Case:
     def take(self, data: bytes, budget: int = 1000) -> bytes:
         """Give ``data`` to the lane, and return what is left for others."""
         end = self.lane.take(data, 0, budget)
-        return self.lane.untaken() + data[end:]
+        left: bytes = self.lane.untaken() + data[end:]
+        return left

@@ -92,13 +92,13 @@ _WRITING = ("sendData", "sendFrame")
 
 
 @cache
-def _is_ordinary(given: type, known: type) -> bool:
+def _is_ordinary(given: Any, known: Any) -> bool:
     """Whether a class takes no look at single frames."""
     return all(getattr(given, name) is getattr(known, name) for name in _READING + _WRITING)
 
 
 @cache
-def _leaves_messages_to_service(given: type, known: type) -> bool:
+def _leaves_messages_to_service(given: Any, known: Any) -> bool:
     return all(getattr(given, name) is getattr(known, name) for name in ("onMessage", "sendMessage"))
 
 
@@ -115,7 +115,7 @@ def lane_for(connection: Any, known: type, fd: int = -1) -> Any:
     :param known: the class whose way of handling frames the lane abbreviates
     :param fd: the socket to write to, when there is nothing between it and the link; else -1
     """
-    if native is None or not _is_ordinary(type(connection), known) or _looks_at_frames(connection):
+    if native is None or not _is_ordinary(connection.__class__, known) or _looks_at_frames(connection):
         return None
     traffic = _Traffic()
     for name, value in vars(connection.trafficStats).items():
@@ -135,7 +135,7 @@ def lane_for(connection: Any, known: type, fd: int = -1) -> Any:
 
 def _echoes(connection: Any, known: type) -> bool:
     return getattr(connection.service, "native_action", None) == ECHO and _leaves_messages_to_service(
-        type(connection), known
+        connection.__class__, known
     )
 
 
