@@ -55,8 +55,9 @@ __all__ = ["ListenError", "WebSocketServer"]
 
 _MAX_PENDING = 30
 
-# The statuses of refusals that Qt does not tell of: what we cannot do, and peers that take too long.
-_UNTOLD = frozenset({408, 500, 503})
+# The statuses of refusals that Qt does not tell of: what we cannot do, and peers that take too long. Of too
+# many connections it is told where they are counted.
+_UNTOLD = frozenset({408, 429, 500, 503})
 
 _TRY_AGAIN_LATER = 1013
 
@@ -75,9 +76,14 @@ class _Factory(ServerFactory):
     def logPrefix(self) -> str:
         return "WebSocketServer"
 
-    def check_room(self) -> None:
-        super().check_room()
+    def check_room(self, connection: ServerProtocol) -> None:
+        # In this order: who is refused for the pending ones is not counted.
         self._server._check_room()
+        try:
+            super().check_room(connection)
+        except HeadRefused:
+            self._server._set_error(CloseCode.ABNORMAL_DISCONNECTION, "Too many connections.")
+            raise
 
     def handshake_refused(self, status: int, detail: str) -> None:
         self._server._refused(status, detail)
@@ -134,7 +140,8 @@ class WebSocketServer:
     descriptors or no memory left, ``NETWORK`` when the peer was faster. Accepting goes on."""
     server_error = Signal[[CloseCode]]()
     """Listening failed (1006), a request was refused (1002), an origin was (1008), a head too large (1009),
-    or too many connections are pending (1006). Unlike Qt, emitted each time, not only at a change."""
+    or too many connections are pending, or there (1006). Unlike Qt, emitted each time, not only at a
+    change."""
     origin_authentication_required = Signal[[CorsAuthenticator]]()
     """Asked for every valid request, also without Origin; without a slot every origin is accepted. A slot may
     be a coroutine function: it is waited for. When one raises, the connection is refused."""

@@ -57,8 +57,6 @@ DEFAULTS = {
 
 NOT_AVAILABLE_YET = {
     "max-fragments",
-    "max-connections",
-    "max-connections-per-address",
     "max-message-rate",
     "send-queue",
     "slow-consumer",

@@ -29,6 +29,8 @@ class SettingsTests(SynchronousTestCase):
                 "max_head_size": 65536,
                 "max_head_line": 8192,
                 "max_head_lines": 100,
+                "max_connections": 10000,
+                "max_connections_per_address": 0,
                 "handshake_timeout": 10.0,
                 "close_timeout": 5.0,
                 "ping_interval": 20.0,
@@ -66,6 +68,8 @@ class SettingsTests(SynchronousTestCase):
             "max_head_size",
             "max_head_line",
             "max_head_lines",
+            "max_connections",
+            "max_connections_per_address",
         ):
             for value in (-2, 1.0, True, "1", None, math.inf):
                 self.assertIn(f"{name} = ", self.refused(**{name: value}))
@@ -85,6 +89,8 @@ class SettingsTests(SynchronousTestCase):
         for name in (
             "max_message_size",
             "max_frame_size",
+            "max_connections",
+            "max_connections_per_address",
             "handshake_timeout",
             "ping_interval",
             "ping_timeout",

@@ -177,6 +177,7 @@ class AnyHistoryTests(WireTestCase):
             route=lambda path: service,
             origins=lambda request: self.verdict if decides_later else True,
             max_head_size=65536,
+            max_connections_per_address=2,
         )
         factory.react = react
         peer = self.peer(factory)
@@ -201,6 +202,7 @@ class AnyHistoryTests(WireTestCase):
         self.assertIsNotNone(protocol.end)
         self.assertEqual((factory.connections, factory._alive), (set(), set()))
         self.assertEqual(factory.getConnectionCount(), 0)
+        self.assertEqual((len(factory.room), factory.room.addresses), (0, 0))
         self.assertEqual(self.successResultOf(protocol.is_closed), protocol)
         written = peer.transport.value()
         self.assertLessEqual(written.count(b"HTTP/1.1 "), 1)

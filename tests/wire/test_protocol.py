@@ -206,7 +206,7 @@ class AnswerTests(WireTestCase):
 
         factory = self.factory(origins=lambda request: self.fail("asked"))
 
-        def full() -> None:
+        def full(connection: Any) -> None:
             raise HeadRefused(503, "full")
 
         factory.check_room = full

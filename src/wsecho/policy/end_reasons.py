@@ -53,6 +53,7 @@ class EndReason(Enum):
     ORIGIN_DENIED = "origin-denied"
     DENIED = "denied"
     UNAVAILABLE = "unavailable"
+    ADDRESS_LIMIT = "address-limit"
     HANDSHAKE_TIMEOUT = "handshake-timeout"
     HANDSHAKE_ABANDONED = "handshake-abandoned"
     TLS_FAILED = "tls-failed"
@@ -96,7 +97,8 @@ END_REASONS: tuple[ReasonRow, ...] = (
     ReasonRow(EndReason.HOST_DENIED, Blame.PEER, None, 421, "The Host header names a host that is not served here."),
     ReasonRow(EndReason.ORIGIN_DENIED, Blame.PEER, None, 403, "The origin policy refused the connection."),
     ReasonRow(EndReason.DENIED, Blame.PEER, None, None, "The embedding program refused the connection in onConnect, with a status of its own, or the client's certificate was not one that is admitted."),
-    ReasonRow(EndReason.UNAVAILABLE, Blame.SERVER, None, 503, "A limit on connections was reached, or the decision on the connection took too long."),
+    ReasonRow(EndReason.UNAVAILABLE, Blame.SERVER, None, 503, "There are as many connections as there may be (max-connections, or those that nobody has taken yet), or the decision on the connection took too long."),
+    ReasonRow(EndReason.ADDRESS_LIMIT, Blame.PEER, None, 429, "The peer's address has as many connections as one may have (max-connections-per-address)."),
     ReasonRow(EndReason.HANDSHAKE_TIMEOUT, Blame.PEER, None, 408, "The opening handshake, TLS included, was not finished in time."),
     ReasonRow(EndReason.HANDSHAKE_ABANDONED, Blame.NETWORK, None, None, "The peer left before the connection was open."),
     ReasonRow(EndReason.TLS_FAILED, Blame.PEER, None, None, "The TLS handshake or a TLS record was refused."),
@@ -122,6 +124,7 @@ _FOR_STATUS = {
     408: EndReason.HANDSHAKE_TIMEOUT,
     421: EndReason.HOST_DENIED,
     426: EndReason.UPGRADE_REQUIRED,
+    429: EndReason.ADDRESS_LIMIT,
     431: EndReason.HEAD_TOO_LARGE,
     500: EndReason.INTERNAL_ERROR,
     503: EndReason.UNAVAILABLE,

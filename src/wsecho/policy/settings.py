@@ -60,6 +60,10 @@ class Settings:
     """Bytes of one line of the request head; above it, HTTP 431."""
     max_head_lines: int = _size("max-head-lines")
     """Header lines of the request head; above it, HTTP 431."""
+    max_connections: int = _size("max-connections")
+    """Connections at a time; 0: no limit. Above it, HTTP 503."""
+    max_connections_per_address: int = _size("max-connections-per-address")
+    """Connections of one address at a time, IPv6 counted by /64; 0: no limit. Above it, HTTP 429."""
     handshake_timeout: float = _seconds("handshake-timeout")
     """Seconds from the accepted TCP connection to the open WebSocket, TLS included; 0: no timeout."""
     close_timeout: float = _seconds("close-timeout")

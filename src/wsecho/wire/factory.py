@@ -29,6 +29,7 @@ from wsecho.wire.drain import Drain
 from wsecho.wire.interfaces import IService
 from wsecho.wire.options import common_options
 from wsecho.wire.protocol import ServerProtocol
+from wsecho.wire.room import Room
 from wsecho.wire.start import with_options
 
 __all__ = ["ServerFactory"]
@@ -59,6 +60,8 @@ class ServerFactory(AutobahnFactory):  # type: ignore[misc]
     :param route: from a decoded path to its service, None for 404; without a route every path is accepted and
         messages go to the protocol's ``onMessage``
     :param page: from the decoded path of a plain GET to its answer, None for no page
+    :param room: counts connections, for all factories that share it; one of its own, with the limits of the
+        settings, when None
     :param debug: log every message, escaped and shortened
     """
 
@@ -83,6 +86,7 @@ class ServerFactory(AutobahnFactory):  # type: ignore[misc]
         is_secure: bool = False,
         route: Callable[[str], IService | None] | None = None,
         page: Callable[[str], HttpAnswer | None] | None = None,
+        room: Room | None = None,
         debug: bool = False,
     ) -> None:
         self.settings = Settings() if settings is None else settings
@@ -99,6 +103,9 @@ class ServerFactory(AutobahnFactory):  # type: ignore[misc]
         self.debug = debug
         self.route: Callable[[str], IService | None] = self._any_path if route is None else route
         self.page: Callable[[str], HttpAnswer | None] = _no_page if page is None else page
+        self._has_own_room = room is None
+        self.room = Room() if room is None else room
+        self._limit_own_room()
         self.timer = ReactorTimer(self.reactor)
         self._batched_timer = self.timer
         self.connections: set[ServerProtocol] = set()
@@ -215,6 +222,9 @@ class ServerFactory(AutobahnFactory):  # type: ignore[misc]
         """The transport has ended."""
         self.connections.discard(connection)
         self._alive.discard(connection)
+        place, connection.place = connection.place, None
+        if place is not None:
+            self.room.leave(place)
         for drain in list(self._drains):
             if drain.ended(connection):
                 self._drains.pop(drain).callback(None)
@@ -240,11 +250,13 @@ class ServerFactory(AutobahnFactory):  # type: ignore[misc]
         drain.begin(self._alive)
         return deferred
 
-    def check_room(self) -> None:
-        """Asked before a valid opening handshake is decided on.
+    def check_room(self, connection: ServerProtocol) -> None:
+        """Asked before a valid opening handshake is decided on. From here to the end of its transport, the
+        connection is counted.
 
         :raises HeadRefused: 503 or 429 when no further connection is taken
         """
+        connection.place = self.room.enter(connection.peer_address, self.reactor.seconds())
 
     def handshake_refused(self, status: int, detail: str) -> None:
         """An opening handshake was answered with ``status`` instead of 101."""
@@ -253,6 +265,12 @@ class ServerFactory(AutobahnFactory):  # type: ignore[misc]
         """Take other limits and timers for the connections that come."""
         self.settings = settings
         self.resetProtocolOptions()
+        self._limit_own_room()
+
+    def _limit_own_room(self) -> None:
+        if self._has_own_room:
+            self.room.max_connections = self.settings.max_connections
+            self.room.max_connections_per_address = self.settings.max_connections_per_address
 
     def origin_refused(self, origin: str | None) -> None:
         """Log a refused origin, once a minute at most, with the option that would admit it.

@@ -34,6 +34,7 @@ from wsecho.wire.switching import render_switching
 
 if TYPE_CHECKING:
     from wsecho.wire.factory import ServerFactory
+    from wsecho.wire.room import Place
 
 __all__ = ["OpeningRequest", "OriginDenied", "ServerProtocol"]
 
@@ -73,6 +74,9 @@ class ServerProtocol(Asked, Messages, AutobahnServerProtocol):  # type: ignore[m
     factory: ServerFactory
     websocket_protocol_in_use: str | None = None
     websocket_extensions_in_use: Any = Lazy(lambda self: [])
+
+    place: Place | None = None
+    """Where the factory counts this connection; None while it does not."""
 
     _head: HeadBuffer | None = None
     _pending: bytes | bytearray = b""
@@ -155,7 +159,7 @@ class ServerProtocol(Asked, Messages, AutobahnServerProtocol):  # type: ignore[m
         if service is None:
             raise HeadRefused(404, "nothing is served at this path")
         upgrade = check_upgrade(head, self.versions)
-        factory.check_room()
+        factory.check_room(self)
         if service is not factory.no_service:
             self.service = service
         self._keep_request(head_bytes, head, upgrade)
