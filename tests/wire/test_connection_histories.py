@@ -14,6 +14,7 @@ from zope.interface import implementer
 
 from tests.wire.harness import (
     BINARY,
+    CLOSE,
     CONTINUATION,
     PING,
     PONG,
@@ -24,6 +25,7 @@ from tests.wire.harness import (
     close,
     frame,
     handshake,
+    parse_frames,
 )
 from wsecho.policy.lifecycle import Phase
 from wsecho.wire.frames import prepare
@@ -206,7 +208,10 @@ class AnyHistoryTests(WireTestCase):
         self.assertEqual(self.successResultOf(protocol.is_closed), protocol)
         written = peer.transport.value()
         self.assertLessEqual(written.count(b"HTTP/1.1 "), 1)
-        self.assertLessEqual(written.count(b"\x88"), 1)
+        if written.startswith(b"HTTP/1.1 101 "):
+            # Not the bytes: a ping's payload is random, and may have that of a Close in it.
+            opcodes = [one.opcode for one in parse_frames(written.partition(b"\r\n\r\n")[2])]
+            self.assertLessEqual(opcodes.count(CLOSE), 1)
         opened = bool(service.told)
         self.assertEqual(service.told[:1] + service.told[-1:], ["opened", "closed"] if opened else [])
         self.assertEqual(service.told.count("closed"), int(opened))
