@@ -135,15 +135,18 @@ class Child(ProcessProtocol):
 
 
 class LineWatcher:
-    """Waits for words in a child's output."""
+    """Waits for words in a child's output.
 
-    def __init__(self, child: Child, words: bytes) -> None:
+    :param times: how often they are to be there, with those that are there already
+    """
+
+    def __init__(self, child: Child, words: bytes, times: int = 1) -> None:
         self.found: Deferred[None] = Deferred()
         received = child.outReceived
 
         def look(data: bytes) -> None:
             received(data)
-            if words in child.out and not self.found.called:
+            if child.out.count(words) >= times and not self.found.called:
                 self.found.callback(None)
 
         child.outReceived = look  # type: ignore[method-assign]

@@ -16,6 +16,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
+from wsecho.app import service as service_module
 from wsecho.app.configuration import Configuration, ConfigurationError, read_configuration
 from wsecho.app.listeners import DescriptionListener, IListener, ListenError, PortListener
 from wsecho.app.service import (
@@ -38,6 +39,7 @@ from wsecho.tls.certificates import CertificateError
 from wsecho.tls.development import make_development_certificate
 from wsecho.tls.verification import Verification
 from wsecho.web.page import page
+from wsecho.wire.room import Room
 
 from .logs import logged_lines
 
@@ -500,11 +502,11 @@ class BuildTests(SynchronousTestCase):
         creator = build_tls(configuration)
         assert creator is not None
         self.assertIs(creator.configuration.verification, Verification.REQUIRED)
-        clients = server_maker(configuration, Clock())(True).factory.clients
+        clients = server_maker(configuration, Clock(), Room())(True).factory.clients
         assert clients is not None
         self.assertIs(clients(PeerCertificate("", dns_names=("device.example",))), True)
         self.assertIs(clients(PeerCertificate("", dns_names=("other.example",))), False)
-        self.assertIsNone(server_maker(self.configuration(), Clock())(False).factory.clients)
+        self.assertIsNone(server_maker(self.configuration(), Clock(), Room())(False).factory.clients)
         error = self.assertRaises(
             ConfigurationError, build_tls, self.configuration(**given, client_ca="nowhere.pem")
         )
@@ -517,7 +519,7 @@ class BuildTests(SynchronousTestCase):
             allow_origin="https://a.example",
         )  # fmt: skip
         clock = Clock()
-        make = server_maker(configuration, clock)
+        make = server_maker(configuration, clock, Room())
         plain, secure = make(False).factory, make(True).factory
         for factory in (plain, secure):
             self.assertEqual(factory.settings, Settings(max_message_size=2048))
@@ -532,15 +534,19 @@ class BuildTests(SynchronousTestCase):
     def test_proxies(self) -> None:
         """Headers of trusted proxies are believed by every factory, and PROXY headers by every listener."""
         configuration = self.configuration(trust_proxy="10.0.0.0/8", port="1", listen="tcp:2")
-        self.assertEqual(server_maker(configuration, Clock())(False).factory.proxies.trusted, ("10.0.0.0/8",))
+        self.assertEqual(
+            server_maker(configuration, Clock(), Room())(False).factory.proxies.trusted, ("10.0.0.0/8",)
+        )
         for listener in build_listeners(configuration, Clock()):
             proxies: Any = listener._proxies  # type: ignore[attr-defined]
             self.assertEqual(proxies.trusted, ("10.0.0.0/8",))
-        self.assertEqual(server_maker(self.configuration(), Clock())(False).factory.proxies.trusted, ())
+        self.assertEqual(
+            server_maker(self.configuration(), Clock(), Room())(False).factory.proxies.trusted, ()
+        )
 
     def test_services_are_shared(self) -> None:
         """Connections of all listeners meet on the same channels."""
-        make = server_maker(self.configuration(), Clock())
+        make = server_maker(self.configuration(), Clock(), Room())
         one: Any
         other: Any
         one, other = make(False).factory.route("/broadcast/x"), make(True).factory.route("/broadcast/x")
@@ -550,9 +556,9 @@ class BuildTests(SynchronousTestCase):
 
     def test_mode(self) -> None:
         """The mode decides what / is."""
-        make = server_maker(self.configuration(), Clock())
+        make = server_maker(self.configuration(), Clock(), Room())
         self.assertIsInstance(make(False).factory.route("/"), EchoService)
-        make = server_maker(self.configuration(mode="broadcast"), Clock())
+        make = server_maker(self.configuration(mode="broadcast"), Clock(), Room())
         self.assertIsInstance(make(False).factory.route("/"), ChannelMember)
         self.assertIsInstance(make(False).factory.route("/echo"), EchoService)
 
@@ -561,7 +567,7 @@ class BuildTests(SynchronousTestCase):
         path = self.mktemp()
         with open(path, "w", encoding="utf-8") as file:
             file.write("include-sender = true\n[channel.quiet]\ninclude-sender = false\n")
-        route = server_maker(self.configuration(config=path), Clock())(False).factory.route
+        route = server_maker(self.configuration(config=path), Clock(), Room())(False).factory.route
         for name, expected in (("loud", True), ("quiet", False)):
             member: Any = route(f"/broadcast/{name}")
             assert isinstance(member, ChannelMember)
@@ -573,6 +579,41 @@ class BuildTests(SynchronousTestCase):
         self.assertEqual(service.ports, ())
         self.assertFalse(service.running)
         self.assertEqual(service._drain_timeout, 120)
+
+    def test_room(self) -> None:
+        """All listeners share one room, which has the limits of the options; a program's own process gets
+        what it needs before anything listens, and somebody else's is left alone."""
+        configuration = read_configuration(
+            {"max-connections": ["7"], "max-connections-per-address": ["3"], "port": ["0"]}
+        )
+        provided: list[Room] = []
+        self.patch(service_module, "provide_descriptors", provided.append)
+        process: Any = FakeProcess([])
+        for its_process, count in ((None, 0), (process, 1)):
+            service = build_service(configuration, Clock(), process=its_process)
+            rooms = [service._make_server(is_secure).factory.room for is_secure in (False, True)]
+            self.assertIs(rooms[0], rooms[1])
+            self.assertEqual((rooms[0].max_connections, rooms[0].max_connections_per_address), (7, 3))
+            self.assertEqual(provided, [])
+            listener = FakeListener("a", succeed([tcp("127.0.0.1", 1)]))
+            service._listeners = [listener]
+            service.privilegedStartService()
+            self.assertEqual(len(provided), count)
+            self.assertEqual(provided, rooms[:count])
+
+    def test_prepare(self) -> None:
+        """What is to be prepared is, before anything listens."""
+        listener = FakeListener("a", succeed([tcp("127.0.0.1", 1)]))
+        times: list[int] = []
+        WebSocketService(
+            FakeReactor(),
+            [listener],
+            FakeServer,
+            hosts=None,
+            paths=PATHS,
+            prepare=lambda: times.append(listener.times),
+        ).startService()
+        self.assertEqual((times, listener.times), ([0], 1))
 
     def test_say(self) -> None:
         """What must be seen goes to the standard error that the process was started with."""

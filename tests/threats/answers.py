@@ -15,9 +15,10 @@ from twisted.internet.task import Clock
 from tests.threats.scenario import Visitor
 from tests.wire.harness import KEY, Answer, parse_answer
 from wsecho.policy.hosts import AllowedHosts
-from wsecho.policy.proxies import TrustedProxies
+from wsecho.policy.proxies import PeerAddress, TrustedProxies
 from wsecho.services.echo import EchoService
 from wsecho.wire.factory import ServerFactory
+from wsecho.wire.room import Room
 
 __all__ = ["CHECKS", "Check", "Request", "answer_to", "table"]
 
@@ -37,6 +38,8 @@ class Request:
         }
     )
     further: list[str] = field(default_factory=list)
+    room: dict[str, int] = field(default_factory=dict)
+    """Limits of the server to which the request comes, where somebody of the same address is already."""
 
     def encode(self) -> bytes:
         """The bytes of the head."""
@@ -82,6 +85,10 @@ def _further(*lines: str) -> Callable[[Request], None]:
         request.further[:0] = lines
 
     return spoil
+
+
+def _room(**limits: int) -> Callable[[Request], None]:
+    return lambda request: request.room.update(limits)
 
 
 CHECKS = (
@@ -168,6 +175,16 @@ CHECKS = (
         _value("Sec-WebSocket-Protocol", "a, a"),
     ),
     Check(
+        "there are `--max-connections` already",
+        "memory and file descriptors; when somebody leaves, nobody knows, so there is no Retry-After",
+        _room(max_connections=1),
+    ),
+    Check(
+        "there are `--max-connections-per-address` of its address already",
+        "one client must not take the places of all",
+        _room(max_connections_per_address=1),
+    ),
+    Check(
         "the origin is neither the same nor among `--allow-origin`",
         "any page could connect with its visitor's cookies (RFC 6455, section 10.2)",
         _value("Origin", "https://evil.example"),
@@ -183,11 +200,14 @@ def answer_to(faults: Iterable[Check]) -> Answer:
         fault.spoil(request)
     clock = Clock()
     service = EchoService()
+    room = Room(**request.room)
+    room.enter(PeerAddress.of("127.0.0.1"), clock.seconds())
     factory = ServerFactory(
         reactor=clock,
         hosts=AllowedHosts(["example.com"]),
         proxies=TrustedProxies(["127.0.0.1"]),
         route=lambda path: service if path == "/" else None,
+        room=room,
     )
     visitor = Visitor(factory, clock)
     visitor.send(request.encode())

@@ -22,6 +22,7 @@ from twisted.internet.defer import CancelledError, Deferred, gatherResults, mayb
 from twisted.logger import Logger
 
 from wsecho.app.configuration import ConfigurationError
+from wsecho.app.descriptors import provide_descriptors
 from wsecho.app.listeners import DescriptionListener, IListener, ListenError, PortListener, is_local, url_of
 from wsecho.app.process import FAILED, Process
 from wsecho.hub.channels import Hub
@@ -37,6 +38,7 @@ from wsecho.tls.configuration import TlsConfiguration
 from wsecho.tls.contexts import ConfiguredCreator, check_certificate
 from wsecho.web.page import page
 from wsecho.wire.drain import spread_seconds
+from wsecho.wire.room import Room
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -106,6 +108,7 @@ class WebSocketService(Service):
     :param tls: whose certificates are read again when that is asked for; None when no listener ends TLS.
     :param process: whose signals are handled, and which stops when a listener fails late; None for a service
         in somebody else's program.
+    :param prepare: called before anything listens.
     :param say: besides the log, gets the line of what keeps the server from starting.
     """
 
@@ -120,6 +123,7 @@ class WebSocketService(Service):
         paths: str,
         tls: ConfiguredCreator | None = None,
         process: Process | None = None,
+        prepare: Callable[[], object] | None = None,
         say: Callable[[str], object] | None = None,
     ) -> None:
         self._reactor = reactor
@@ -130,6 +134,7 @@ class WebSocketService(Service):
         self._paths = paths
         self._tls = tls
         self._process = process
+        self._prepare = prepare
         self._say = say
         self._servers: list[tuple[IsServer, bool]] = []
         self._pending: list[Deferred[Any]] = []
@@ -149,6 +154,8 @@ class WebSocketService(Service):
         """
         super().privilegedStartService()  # type: ignore[no-untyped-call]
         self._is_bound = True
+        if self._prepare is not None:
+            self._prepare()
         for listener in self._listeners:
             self._bind(listener)
             if self._failure is not None:
@@ -309,9 +316,9 @@ def build_tls(configuration: Configuration) -> ConfiguredCreator | None:
         raise ConfigurationError(f"{configuration.named('client-ca')}: {error}") from None
 
 
-def server_maker(configuration: Configuration, reactor: Any) -> Callable[[bool], WebSocketServer]:
-    """Return what makes a server for each listener; all share the services and so the channels. Connections
-    go to the services without the pending queue."""
+def server_maker(configuration: Configuration, reactor: Any, room: Room) -> Callable[[bool], WebSocketServer]:
+    """Return what makes a server for each listener; all share the services and so the channels, and `room`.
+    Connections go to the services without the pending queue."""
     broadcast = BroadcastService(
         Hub(),
         include_sender=configuration.flag("include-sender"),
@@ -333,6 +340,7 @@ def server_maker(configuration: Configuration, reactor: Any) -> Callable[[bool],
             subprotocols=configuration.texts("subprotocol"),
             route=route,
             page=page,
+            room=room,
             debug=configuration.flag("debug"),
         )
 
@@ -359,14 +367,18 @@ def build_service(
     :raises ConfigurationError: see `build_listeners` and `build_tls`.
     """
     tls = build_tls(configuration)
+    settings = configuration.settings()
+    room = Room(settings.max_connections, settings.max_connections_per_address)
     return WebSocketService(
         reactor,
         build_listeners(configuration, reactor, tls),
-        server_maker(configuration, reactor),
+        server_maker(configuration, reactor, room),
         hosts=configuration.hosts(),
         drain_timeout=configuration.seconds("drain-timeout"),
         paths=paths_served(configuration.text("mode")),
         tls=tls,
         process=process,
+        # The limits of somebody else's process are not ours to change.
+        prepare=None if process is None else lambda: provide_descriptors(room),
         say=say,
     )
