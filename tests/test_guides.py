@@ -250,6 +250,13 @@ class WritingAServerTests(GuideTestCase):
             await socket.when_disconnected()
             self.assertEqual(socket.close_code, 1009)
 
+    async def test_room(self) -> None:
+        """A factory and a server share the places of a room."""
+        block = self.run_block("room")
+        for url in (await self.listen(block["factory"]), await self.start(block["server"])):
+            await self.open(url)
+        self.assertEqual(len(block["room"]), 2)
+
     async def test_slow_socket(self) -> None:
         """A peer that does not read is closed with 1013 when too much waits for it."""
         send = self.run_block("slow-socket")["send"]

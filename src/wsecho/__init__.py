@@ -20,6 +20,7 @@ from wsecho.wire.client import ClientRequest, ConnectError, ConnectFailed, HttpP
 from wsecho.wire.factory import ServerFactory
 from wsecho.wire.interfaces import IService
 from wsecho.wire.protocol import ServerProtocol
+from wsecho.wire.room import Room
 
 __all__ = [
     "AllowedHosts",
@@ -48,6 +49,7 @@ __all__ = [
     "OriginRequest",
     "PauseMode",
     "PreSharedKeyAuthenticator",
+    "Room",
     "ServerFactory",
     "ServerProtocol",
     "Settings",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import resource
 import sys
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 from twisted.internet.defer import gatherResults
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
+from tests.checkout import CHECKOUT
 from wsecho.app.descriptors import RESERVED, connections_that_fit, descriptors_for, provide_descriptors
 from wsecho.wire.room import Room
 
@@ -111,6 +113,14 @@ class ProvideTests(SynchronousTestCase):
             self.assertEqual(system.limits, (hard, hard))
         refusing = System(1024, INFINITY, 10240)
         self.assertEqual(self.provide(0, refusing), (0, [begin + "1024"]))
+
+    def test_documented(self) -> None:
+        """The lines that the documentation shows are those that are logged."""
+        page = (CHECKOUT / "docs" / "limits.md").read_text(encoding="utf-8")
+        shown = re.findall(r"^```text\n(.*)\n```$", page, re.MULTILINE)
+        _, raised = self.provide(10000, System(1024, 524288))
+        _, lowered = self.provide(10000, System(1024, 4096))
+        self.assertEqual(shown, raised + lowered)
 
     def test_elsewhere(self) -> None:
         """A system without such limits is left alone, without a word."""

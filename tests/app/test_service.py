@@ -610,6 +610,7 @@ class BuildTests(SynchronousTestCase):
             [listener],
             FakeServer,
             hosts=None,
+            drain_timeout=10,
             paths=PATHS,
             prepare=lambda: times.append(listener.times),
         ).startService()

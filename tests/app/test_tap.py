@@ -24,6 +24,7 @@ from .servers import (
     ECHOED,
     HELLO,
     Child,
+    LineWatcher,
     connect,
     echoes,
     open_websocket,
@@ -128,6 +129,41 @@ class ForegroundTests(TwistdTestCase):
         one.say(HELLO)
         await other.until(ECHOED)
         self.assertNotIn(ECHOED, one.received)
+
+    async def test_max_connections(self) -> None:
+        """--max-connections holds for all listeners together; who leaves makes room."""
+        child = self.run_twistd(
+            "--listen=tcp:0:interface=127.0.0.1",
+            "--listen=tcp:0:interface=127.0.0.2",
+            "--max-connections=2",
+            listeners=2,
+        )
+        urls = await child.listening
+        first, second = [await open_websocket(self, url) for url in urls]
+        for url in urls:
+            refused = await connect(self, url)
+            refused.say(request())
+            self.assertTrue((await refused.lost).startswith(b"HTTP/1.1 503 Service Unavailable\r\n"))
+        await echoes(self, first)
+        gone = LineWatcher(child, b"1 closed: reason=peer-close").found
+        first.say(b"\x88\x82\0\0\0\0\x03\xe8")
+        await gone
+        await echoes(self, await open_websocket(self, urls[1]))
+        await echoes(self, second)
+        self.assertEqual(child.out.count(b"refused a connection: max-connections=2 is reached"), 1)
+        self.no_tracebacks(child)
+
+    async def test_max_connections_per_address(self) -> None:
+        """--max-connections-per-address keeps one address from taking all places, and no other out."""
+        child = self.run_twistd(
+            "--listen=tcp:0:interface=127.0.0.1", "--max-connections-per-address=1", "--trust-proxy=127.0.0.1"
+        )
+        (url,) = await child.listening
+        for client, status in (("192.0.2.1", b"101 "), ("192.0.2.1", b"429 "), ("192.0.2.2", b"101 ")):
+            peer = await connect(self, url)
+            peer.say(request("/", "localhost", f"X-Forwarded-For: {client}"))
+            self.assertTrue((await peer.until(b"\r\n\r\n")).startswith(b"HTTP/1.1 " + status))
+        self.no_tracebacks(child)
 
     async def test_terminate(self) -> None:
         """SIGTERM closes every connection with 1001 and ends with status 0."""
