@@ -139,6 +139,8 @@ class ShowConfigTests(CommandTestCase):
                 "max-head-size": "64KiB",
                 "max-head-line": "8KiB",
                 "max-head-lines": 100,
+                "max-connections": 10000,
+                "max-connections-per-address": 0,
                 "handshake-timeout": "10s",
                 "close-timeout": "5s",
                 "ping-interval": "20s",
