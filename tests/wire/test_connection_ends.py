@@ -27,6 +27,8 @@ from wsecho.policy.hosts import AllowedHosts
 from wsecho.policy.http import HttpAnswer
 from wsecho.policy.lifecycle import Phase
 from wsecho.policy.origins import AllowedOrigins
+from wsecho.policy.proxies import PeerAddress
+from wsecho.wire.room import Room
 
 PLAIN_GET = b"GET / HTTP/1.1\r\nHost: example.com\r\n\r\n"
 
@@ -66,6 +68,11 @@ class EndTests(WireTestCase):
                 raise ConnectionDeny(status)
 
         return Denying
+
+    def room(self, **limits: int) -> Room:
+        room = Room(**limits)
+        room.enter(PeerAddress.of("127.0.0.1"), self.clock.seconds())
+        return room
 
     def after(self, peer: Peer, seconds: float) -> Peer:
         self.clock.advance(seconds)
@@ -280,6 +287,16 @@ ENDINGS: dict[str, Ending] = {
     "program denies": (
         lambda t: t.then(t.peer(t.factory(t.denied(401))), lambda p: p.send(handshake()), Peer.finish),
         End(EndReason.DENIED, None, 401),
+        "clean",
+    ),
+    "all places are taken": (
+        lambda t: t.asked(handshake(), room=t.room(max_connections=1)),
+        End(EndReason.UNAVAILABLE, None, 503),
+        "clean",
+    ),
+    "all places of its address are taken": (
+        lambda t: t.asked(handshake(), room=t.room(max_connections_per_address=1)),
+        End(EndReason.ADDRESS_LIMIT, None, 429),
         "clean",
     ),
     "decision takes too long": (
