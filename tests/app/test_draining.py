@@ -30,9 +30,15 @@ class DrainingTestCase(TestCase):
 
     async def serve(self, *arguments: str) -> tuple[Child, str]:
         """Start a server; its process, and its URL."""
-        child = start(self, [*twistd(), "-n", "--pidfile=", "wsecho", LISTEN, *arguments])
-        (url,) = await child.listening
+        child, (url,) = await self.serve_at(LISTEN, *arguments)
         return child, url
+
+    async def serve_at(self, *arguments: str) -> tuple[Child, list[str]]:
+        """Start a server with these listeners; its process, and their URLs."""
+        listeners = sum(argument.startswith("--listen") for argument in arguments)
+        command = [*twistd(), "-n", "--pidfile=", "wsecho", *arguments]
+        child = start(self, command, listeners=listeners)
+        return child, await child.listening
 
     async def stuck(self, child: Child, url: str) -> Conversation:
         """A peer that has asked for a larger echo than the kernel holds, and does not read it."""
@@ -105,6 +111,17 @@ class TerminateTests(DrainingTestCase):
         await self.assertFailure(Deferred.fromCoroutine(connect(self, url)), ConnectError)
         for peer in (echo, ann, bob):
             self.assertNotIn(CLOSE_1001, peer.received)
+
+    async def test_several_listeners(self) -> None:
+        """Listeners spread at the same time, not one when the other is done."""
+        child, urls = await self.serve_at(LISTEN, LISTEN, "--drain-timeout=10m")
+        peers = [[await open_websocket(self, url) for _ in range(2)] for url in urls]
+        child.kill("TERM")
+        for first, second in peers:
+            await self.leave(first)
+            await echoes(self, second)
+            self.assertNotIn(CLOSE_1001, second.received)
+        self.assertIn(b"open connections: 4; they get Close 1001 over 5m", child.out)
 
     async def test_order(self) -> None:
         """All are told in the order in which they came, and the server ends as soon as the last one has."""

@@ -31,6 +31,9 @@ from wsecho.policy.lifecycle import Phase
 from wsecho.wire.frames import prepare
 from wsecho.wire.interfaces import IService
 
+#: More than the close timeout.
+DRAIN_SECONDS = 8
+
 #: What a program may do with a connection, at any time.
 DEEDS: dict[str, Callable[[Any], Any]] = {
     "nothing": lambda connection: None,
@@ -45,6 +48,8 @@ DEEDS: dict[str, Callable[[Any], Any]] = {
     "resume": lambda connection: connection.resume_reading(),
     "raise": lambda connection: 1 / 0,
     "shutdown": lambda connection: connection.factory.shutdown(),
+    "drain": lambda connection: connection.factory.shutdown(timeout=DRAIN_SECONDS, spread=True),
+    "drop all": lambda connection: connection.factory.shutdown(timeout=0),
 }
 
 #: What a peer may send, each in a segment.
@@ -166,7 +171,7 @@ class AnyHistoryTests(WireTestCase):
     ) -> None:
         """However a connection is treated by peer, program, service, clock and policy: there is one answer
         and one Close at most; open is told first and closed once, last; what has begun to end has ended after
-        the close timeout; no timer is left and no count."""
+        the close timeout, or a drain's time; no timer is left and no count."""
         self.events.clear()
         self.verdict: Deferred[Any] = Deferred()
 
@@ -189,7 +194,8 @@ class AnyHistoryTests(WireTestCase):
         for kind, value in steps:
             self.step(peer, kind, value)
         if peer.protocol.phase in (Phase.CLOSING, Phase.FLUSHING):
-            self.clock.advance(5)
+            is_drained = "drain" in reactions.values() or ("do", "drain") in steps
+            self.clock.advance(DRAIN_SECONDS if is_drained else 5)
             self.clock.advance(0)
             self.assertTrue(peer.transport.has_ended)
         peer.reset()
