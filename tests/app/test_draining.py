@@ -116,12 +116,13 @@ class TerminateTests(DrainingTestCase):
         """Listeners spread at the same time, not one when the other is done."""
         child, urls = await self.serve_at(LISTEN, LISTEN, "--drain-timeout=10m")
         peers = [[await open_websocket(self, url) for _ in range(2)] for url in urls]
+        draining = LineWatcher(child, b"open connections: 4; they get Close 1001 over 5m")
         child.kill("TERM")
+        await draining.found
         for first, second in peers:
             await self.leave(first)
             await echoes(self, second)
             self.assertNotIn(CLOSE_1001, second.received)
-        self.assertIn(b"open connections: 4; they get Close 1001 over 5m", child.out)
 
     async def test_order(self) -> None:
         """All are told in the order in which they came, and the server ends as soon as the last one has."""
