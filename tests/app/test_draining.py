@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.error import ConnectError
 from twisted.trial.unittest import TestCase
 
@@ -87,7 +87,7 @@ class TerminateTests(DrainingTestCase):
 
     async def test_peer_that_never_reads(self) -> None:
         """A peer that never reads is dropped when the time is over, and the exit status is 0."""
-        child, url = await self.serve("--drain-timeout=200ms", *ROOM_FOR_MUCH)
+        child, url = await self.serve("--drain-timeout=200ms", "--close-timeout=10m", *ROOM_FOR_MUCH)
         peer = await self.stuck(child, url)
         child.kill("TERM")
         (end,) = await self.ends(child)
@@ -129,8 +129,7 @@ class TerminateTests(DrainingTestCase):
         child, url = await self.serve("--drain-timeout=3s")
         peers = [await open_websocket(self, url) for _ in range(4)]
         child.kill("TERM")
-        for peer in peers:
-            await self.leave(peer)
+        await gatherResults([Deferred.fromCoroutine(self.leave(peer)) for peer in peers])
         ends = await self.ends(child)
         self.assertEqual([end["id"] for end in ends], ["1", "2", "3", "4"])
         self.assertEqual({(end["reason"], end["ended"]) for end in ends}, {("shutdown", "clean")})
