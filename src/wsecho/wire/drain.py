@@ -100,7 +100,7 @@ class Drain:
         self._deadline: IDelayedCall | None = None
 
     def begin(self, connections: Iterable[Drainable]) -> None:
-        """End `connections`: those that are not open at once, open ones in their turn."""
+        """End `connections`, one at least: those that are not open at once, open ones in their turn."""
         everybody = sorted(connections, key=lambda connection: connection.id)
         self._left.update(everybody)
         self._began = self._clock.seconds()
@@ -165,7 +165,6 @@ class Drain:
         self._deadline = None
         self._stop_telling()
         left = sorted(self._left, key=lambda connection: connection.id)
-        if left:
-            _log.warn("shutdown: the time is over; connections dropped: {number}", number=len(left))
+        _log.warn("shutdown: the time is over; connections dropped: {number}", number=len(left))
         for connection in left:
             connection.cut_off()
