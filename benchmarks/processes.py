@@ -12,7 +12,7 @@ import re
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -29,8 +29,10 @@ __all__ = [
     "cpu_seconds",
     "descriptors",
     "machine",
+    "on_cores",
     "pin",
     "resident_bytes",
+    "running",
     "running_autobahn",
     "running_wsecho",
 ]
@@ -149,15 +151,39 @@ def machine() -> str:
 
 
 @contextmanager
-def _running(command: Sequence[str], folder: Path, certificate: Path | None) -> Iterator[Running]:
+def on_cores(cores: frozenset[int]) -> Iterator[None]:
+    """Processes that are started meanwhile run on these cores from their first thread on: a runtime that
+    starts threads at once (V8 does) would have some of them elsewhere when it is pinned afterwards."""
+    before = frozenset(os.sched_getaffinity(0))
+    pin(0, cores)
+    try:
+        yield
+    finally:
+        pin(0, before)
+
+
+@contextmanager
+def running(
+    command: Sequence[str],
+    folder: Path,
+    certificate: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Iterator[Running]:
+    """A server that says where it listens as wsecho does: ``listening on ws://127.0.0.1:PORT/``.
+
+    :param folder: where it runs and logs
+    :param certificate: that it shows; then it has to say ``wss``
+    :param environ: added to its environment
+    :raises conformance.server.ServerError: it did not start; with what it wrote
+    """
     here = str(Path(__file__).resolve().parent.parent)
     inherited = os.environ.get("PYTHONPATH")
     # Of the checkout, not of whatever is installed: the folder that is measured is the one that is read.
     path = os.pathsep.join([os.path.join(here, "src"), here, *([inherited] if inherited else [])])
-    environ = os.environ | {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
-    server = Server(command, folder, folder / "server.log", environ)
+    inside = os.environ | {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1"} | dict(environ or {})
+    with on_cores(SERVER_CORES):
+        server = Server(command, folder, folder / "server.log", inside)
     try:
-        pin(server.pid, SERVER_CORES)
         scheme = "ws" if certificate is None else "wss"
         url = server.wait_for_urls([scheme])[scheme]
         port = int(url.rstrip("/").rpartition(":")[2])
@@ -184,8 +210,8 @@ def running_wsecho(*options: str, tls: bool = False) -> Iterator[Running]:
             command += [f"--private-key={key}"]
         else:
             command += ["--port=0", "--host=127.0.0.1"]
-        with _running(command, folder, certificate) as running:
-            yield running
+        with running(command, folder, certificate) as started:
+            yield started
 
 
 @contextmanager
@@ -198,5 +224,5 @@ def running_autobahn(*options: str, tls: bool = False) -> Iterator[Running]:
         if tls:
             certificate, key = make_certificate(folder)
             command += [f"--certificate={certificate}", f"--private-key={key}"]
-        with _running(command, folder, certificate) as running:
-            yield running
+        with running(command, folder, certificate) as started:
+            yield started
