@@ -89,20 +89,6 @@ static ssize_t take(struct connection *c) {
 
 /* How many bytes went; fewer than asked for when the peer does not read. */
 static size_t give(struct connection *c, const uint8_t *bytes, size_t length) {
-#ifdef WITH_TLS
-    if (c->tls) {
-        size_t gone = 0;
-        while (gone < length) {
-            int written = SSL_write(c->tls, bytes + gone, (int)(length - gone));
-            if (written <= 0) {
-                ERR_clear_error();
-                break;
-            }
-            gone += (size_t)written;
-        }
-        return gone;
-    }
-#endif
     ssize_t gone = send(c->descriptor, bytes, length, MSG_NOSIGNAL);
     return gone < 0 ? 0 : (size_t)gone;
 }
@@ -114,11 +100,33 @@ static void wait_to_write(struct connection *c, bool wanted) {
     epoll_ctl(poller, EPOLL_CTL_MOD, c->descriptor, &event);
 }
 
-static void send_all(struct connection *c, const uint8_t *bytes, size_t length) {
+static void send_plain(struct connection *c, const uint8_t *bytes, size_t length) {
     size_t gone = c->output.to ? 0 : give(c, bytes, length);
     if (gone == length) return;
     add(&c->output, bytes + gone, length - gone);
     wait_to_write(c, true);
+}
+
+#ifdef WITH_TLS
+/* Sends what OpenSSL has made, all records at once. */
+static void send_records(struct connection *c) {
+    char *records;
+    long length = BIO_get_mem_data(SSL_get_wbio(c->tls), &records);
+    if (length > 0) send_plain(c, (uint8_t *)records, (size_t)length);
+    (void)BIO_reset(SSL_get_wbio(c->tls));
+}
+#endif
+
+static void send_all(struct connection *c, const uint8_t *bytes, size_t length) {
+#ifdef WITH_TLS
+    if (c->tls) {
+        /* Into memory, which never refuses. */
+        SSL_write(c->tls, bytes, (int)length);
+        send_records(c);
+        return;
+    }
+#endif
+    send_plain(c, bytes, length);
 }
 
 static void send_rest(struct connection *c) {
@@ -236,6 +244,9 @@ static void share(struct connection *from, size_t made) {
 static void serve(struct connection *c) {
     if (!c->broadcasts && c->output.to - c->output.from > MOST_QUEUED) return;
     ssize_t got = take(c);
+#ifdef WITH_TLS
+    if (c->tls) send_records(c);
+#endif
     if (got < 0) return;
     if (!got) {
         end(c);
@@ -265,7 +276,8 @@ static void accept_all(int listener) {
 #ifdef WITH_TLS
         if (context) {
             c->tls = SSL_new(context);
-            SSL_set_fd(c->tls, descriptor);
+            SSL_set0_rbio(c->tls, BIO_new_socket(descriptor, BIO_NOCLOSE));
+            SSL_set0_wbio(c->tls, BIO_new(BIO_s_mem()));
             SSL_set_accept_state(c->tls);
         }
 #endif
@@ -295,7 +307,6 @@ int main(int words, char **word) {
     if (words == 3) {
 #ifdef WITH_TLS
         context = SSL_CTX_new(TLS_server_method());
-        SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
         SSL_CTX_set_read_ahead(context, 1);
         SSL_CTX_set_default_read_buffer_len(context, 1 << 16);
         if (SSL_CTX_use_certificate_chain_file(context, word[1]) != 1 ||

@@ -50,6 +50,8 @@ def number(value: float) -> str:
 def _ratio(found: Ratio | None) -> str:
     if found is None:
         return ""
+    if found.least == found.most:
+        return number(found.median)
     return f"{number(found.median)} ({number(found.least)}-{number(found.most)})"
 
 
