@@ -313,7 +313,7 @@ int main(int words, char **word) {
             SSL_CTX_use_PrivateKey_file(context, word[2], SSL_FILETYPE_PEM) != 1)
             return 1;
 #else
-        fputs("limit: built without TLS\n", stderr);
+        fprintf(stderr, "limit: built without TLS: %s cannot be used\n", word[1]);
         return 1;
 #endif
     }
