@@ -30,7 +30,7 @@ class RunTests(SynchronousTestCase):
     """A whole run, as short as may be."""
 
     def test_end_to_end(self) -> None:
-        """It measures in rounds, prints tables, and writes what was measured, from which it prints them again."""
+        """It measures in rounds, prints tables, and writes what was measured, which prints them again."""
         tools()
         file = Path(self.mktemp())
         given = ["--scenarios", "e2", "--servers", "wsecho", "limit", "--rounds", "2", "--retries", "0"]
@@ -53,15 +53,10 @@ class RunTests(SynchronousTestCase):
 
     def test_failures(self) -> None:
         """The status is 1 when wsecho failed and 2 when all did; another server's failure is only told."""
-        circumstances = patch.object(compare, "_measure_all", lambda *_: (CIRCUMSTANCES, measured))
-        for names, status in (
-            ((), 0),
-            (("aiohttp",), 0),
-            (("wsecho",), 1),
-            (("wsecho", "limit", "aiohttp"), 2),
-        ):
+        cases = (((), 0), (("aiohttp",), 0), (("wsecho",), 1), (("wsecho", "limit", "aiohttp"), 2))
+        for names, status in cases:
             measured = [replace(one, error="no" * (one.contestant in names)) for one in SAMPLES]
-            with circumstances:
+            with patch.object(compare, "_measure_all", return_value=(CIRCUMSTANCES, measured)):
                 self.assertEqual(run()[0], status)
 
 

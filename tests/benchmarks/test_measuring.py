@@ -10,6 +10,7 @@ from benchmarks.building import Tools
 from benchmarks.contestants import CONTESTANTS, Certificate, Contestant
 from benchmarks.measuring import Measurement, Times, foreign_share, measure
 from benchmarks.scenarios import SCENARIOS, Scenario
+from conformance.server import beside_python
 from tests.benchmarks.tools import tools
 
 NOWHERE = Certificate(Path("certificate"), Path("key"))
@@ -38,17 +39,16 @@ class MeasureTests(SynchronousTestCase):
 
     def test_server_that_does_not_start(self) -> None:
         """That is the measurement's error, and no end of the run."""
-        broken = Contestant("limit", "", lambda tools, certificate: ["false"], {})
+        broken = Contestant("limit", "", lambda *_: ["false"], {})
         found = measure(broken, SCENARIOS["e1"], tools(), NOWHERE, SHORT)
         self.assertIn("the server ended with status 1", found.error)
 
-    def test_server_that_does_not_serve(self) -> None:
-        """Nor is one that refuses: /broadcast is a path that this one does not know."""
-        script = "import wsecho.__main__ as m, sys; sys.exit(m.main(['serve', '--port=0', '--allow-host=x']))"
-        with patch.object(measuring, "_SETTLE_SECONDS", 0):
-            refusing = Contestant("", "", lambda tools, certificate: ["python3", "-c", script], {})
-            found = measure(refusing, SCENARIOS["b1"], tools(), NOWHERE, SHORT)
-        self.assertNotEqual(found.error, "")
+    def test_server_that_refuses(self) -> None:
+        """Nor is one that refuses the load."""
+        command = [beside_python("twistd"), "-n", "--pidfile=", "wsecho", "--port=0", "--host=127.0.0.1"]
+        refusing = Contestant("", "", lambda *_: [*command, "--allow-host=example.com"], {})
+        found = measure(refusing, SCENARIOS["e1"], tools(), NOWHERE, SHORT)
+        self.assertRegex(found.error, r"^connection 0: refused: HTTP/1\.1 4\d\d ")
 
 
 class DisturbedTests(SynchronousTestCase):
