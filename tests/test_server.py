@@ -882,6 +882,26 @@ class ListenTests(MembersTestCase):
             self.turn()
             self.assertEqual(self.record.told, [("accept_error", error)])
         self.assertTrue(self.web.is_listening())
+        self.clock.advance(1)
+        self.assertEqual(port.calls, ["pause", "resume"])
+
+    def test_rest_and_pause(self) -> None:
+        """A port that rests, since it could not accept, does not end a pause of the program's."""
+
+        class Failing:
+            def accept(self) -> None:
+                raise OSError(errno.ENFILE, "no")
+
+        port: Any = self.port
+        port.socket = Failing()
+        self.listen()
+        for _ in range(2):
+            self.assertRaises(OSError, port.socket.accept)
+        self.web.pause_accepting()
+        self.clock.advance(1)
+        self.assertEqual(port.calls, ["pause", "pause"])
+        self.web.resume_accepting()
+        self.assertEqual(port.calls, ["pause", "pause", "resume"])
 
 
 class LoopbackTests(TestCase):

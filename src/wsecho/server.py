@@ -289,7 +289,7 @@ class WebSocketServer:
     def _add_port(self, port: IListeningPort) -> None:
         self.factory.open_again()
         self._ports.append(port)
-        watch_accepts(port, self._reactor, self._accept_failed)
+        watch_accepts(port, self._reactor, self._accept_failed, lambda: self._is_paused)
         if self._is_paused:
             port.pauseProducing()  # type: ignore[attr-defined]
 

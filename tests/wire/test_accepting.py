@@ -37,6 +37,13 @@ class Port:
 
     def __init__(self, *results: Any) -> None:
         self.socket: Any = FakeSocket(*results)
+        self.calls: list[str] = []
+
+    def pauseProducing(self) -> None:
+        self.calls.append("pause")
+
+    def resumeProducing(self) -> None:
+        self.calls.append("resume")
 
 
 class WatchTests(SynchronousTestCase):
@@ -71,6 +78,51 @@ class WatchTests(SynchronousTestCase):
         for number in (errno.EAGAIN, errno.EINTR, errno.EPERM):
             self.assertRaises(OSError, self.watched(number).accept)
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def accept_all(self, *results: Any, is_paused: bool = False) -> Port:
+        """Have a port accept once for each result; the port."""
+        port = Port(*results)
+        watch_accepts(port, self.clock, self.failures.append, lambda: is_paused)
+        for result in results:
+            if isinstance(result, int):
+                self.assertRaises(OSError, port.socket.accept)
+            else:
+                port.socket.accept()
+        return port
+
+    def test_rest(self) -> None:
+        """A port that fails twice in a row rests for a second, and then tries again; while it still fails, it
+        tries once for each rest."""
+        for number in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+            port = self.accept_all(number, number)
+            self.assertEqual(port.calls, ["pause"])
+            self.clock.advance(0.9)
+            self.assertEqual(port.calls, ["pause"])
+            self.clock.advance(0.1)
+            self.assertEqual(port.calls, ["pause", "resume"])
+            port.socket._socket.results = [number, ("client", "address"), number]
+            self.assertRaises(OSError, port.socket.accept)
+            self.assertEqual(port.calls, ["pause", "resume", "pause"])
+            self.clock.advance(1)
+            port.socket.accept()
+            self.assertRaises(OSError, port.socket.accept)
+            self.assertEqual(port.calls, ["pause", "resume", "pause", "resume"])
+            self.assertEqual([failure.errno for failure in self.failures[-3:]], [number] * 3)
+
+    def test_no_rest(self) -> None:
+        """A port that has accepted in between, or found the queue empty, or lost a peer, does not rest."""
+        for results in (
+            (errno.EMFILE, ("client", "address"), errno.EMFILE),
+            (errno.EMFILE, errno.EAGAIN, errno.EMFILE),
+            (errno.ECONNABORTED, errno.ECONNABORTED, errno.EMFILE),
+        ):
+            self.assertEqual(self.accept_all(*results).calls, [])
+
+    def test_rest_while_paused(self) -> None:
+        """A port that is paused for another reason when it has rested stays so."""
+        port = self.accept_all(errno.EMFILE, errno.EMFILE, is_paused=True)
+        self.clock.advance(1)
+        self.assertEqual(port.calls, ["pause"])
 
     def test_everything_else_goes_through(self) -> None:
         """The socket is otherwise the port's own."""

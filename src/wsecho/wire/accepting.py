@@ -1,16 +1,28 @@
 """Connections that could not be accepted: Twisted logs them, without saying of which port, and tells nobody.
 
-Rules of this file: it looks and tells, and changes nothing of what Twisted does: closing what cannot be
-served when the process has no descriptors left, and trying again.
+Out of descriptors, Twisted accepts and closes whoever comes, with a descriptor that it keeps for this. Where
+it has none, or the system itself has no descriptors or memory left, the queue of the kernel stays as it is,
+and Twisted finds it there in every turn of the reactor: a loop that takes all processor time and fills the
+log.
+
+Rules of this file:
+
+- it tells of each failure, and changes nothing of what Twisted does at the first one: closing what cannot be
+  served, and trying again;
+- a port that fails again, with nothing accepted in between, rests before it tries the next time. Who has
+  connected waits in the queue meanwhile.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from errno import EAGAIN, EINTR, EPERM
-from typing import Any
+from errno import EAGAIN, ECONNABORTED, EINTR, EPERM
+from typing import Any, Final
 
-__all__ = ["watch_accepts"]
+__all__ = ["REST_SECONDS", "watch_accepts"]
+
+#: Between two attempts of a port that cannot accept.
+REST_SECONDS: Final = 1.0
 
 # Not failures: nobody is there (any more), or a packet filter had its say.
 _QUIET = frozenset({EAGAIN, EINTR, EPERM})
@@ -19,29 +31,61 @@ _QUIET = frozenset({EAGAIN, EINTR, EPERM})
 class _WatchedSocket:
     """A listening socket that tells of its failures to accept."""
 
-    def __init__(self, socket: Any, failed: Callable[[OSError], None]) -> None:
+    def __init__(self, socket: Any, failed: Callable[[OSError], None], rest: Callable[[], None]) -> None:
         self._socket = socket
         self._failed = failed
+        self._rest = rest
+        self._is_stuck = False
 
     def accept(self) -> Any:
         try:
-            return self._socket.accept()
+            accepted = self._socket.accept()
         except OSError as error:
-            if error.errno not in _QUIET:
-                self._failed(error)
+            self._judge(error)
             raise
+        self._is_stuck = False
+        return accepted
+
+    def _judge(self, error: OSError) -> None:
+        if error.errno in _QUIET:
+            self._is_stuck = False
+            return
+        self._failed(error)
+        if error.errno == ECONNABORTED:
+            # Of the peer, who is not in the queue any more: no peer is to keep the others waiting.
+            return
+        if self._is_stuck:
+            self._rest()
+        self._is_stuck = True
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._socket, name)
 
 
-def watch_accepts(port: Any, reactor: Any, failed: Callable[[OSError], object]) -> None:
+def watch_accepts(
+    port: Any,
+    reactor: Any,
+    failed: Callable[[OSError], object],
+    is_paused: Callable[[], bool] = lambda: False,
+) -> None:
     """Call ``failed`` when ``port`` cannot accept a connection: in a later turn of the reactor, because with
-    no descriptor left, ``accept`` is no place to run code that may open one.
+    no descriptor left, ``accept`` is no place to run code that may open one. Let the port rest when it still
+    cannot.
 
     :param port: a listening port of Twisted's, whose socket is its attribute ``socket``. On another, nothing
         is seen, and ``failed`` never called
+    :param is_paused: whether the port is to accept nothing, for another reason, when it has rested
     """
+
+    def rest() -> None:
+        port.pauseProducing()
+        reactor.callLater(REST_SECONDS, go_on)
+
+    def go_on() -> None:
+        # Of a port that was closed meanwhile, Twisted knows it.
+        if not is_paused():
+            port.resumeProducing()
+
     socket = getattr(port, "socket", None)
     if socket is not None:
-        port.socket = _WatchedSocket(socket, lambda error: reactor.callLater(0, failed, error))
+        port.socket = _WatchedSocket(socket, lambda error: reactor.callLater(0, failed, error), rest)
