@@ -23,7 +23,7 @@ from wsecho.policy.origins import AllowedOrigins, OriginPolicy, admitting_option
 from wsecho.policy.proxies import TrustedProxies
 from wsecho.policy.settings import Settings
 from wsecho.policy.text import escape_peer_text
-from wsecho.wire.beneath import AutobahnFactory, AutobahnServerProtocol, ReactorTimer
+from wsecho.wire.beneath import AutobahnFactory, AutobahnServerProtocol
 from wsecho.wire.connection import next_id
 from wsecho.wire.drain import Drain
 from wsecho.wire.interfaces import IService
@@ -31,6 +31,7 @@ from wsecho.wire.options import common_options
 from wsecho.wire.protocol import ServerProtocol
 from wsecho.wire.room import Room
 from wsecho.wire.start import with_options
+from wsecho.wire.timers import SharedTimer
 
 __all__ = ["ServerFactory"]
 
@@ -106,7 +107,7 @@ class ServerFactory(AutobahnFactory):  # type: ignore[misc]
         self._has_own_room = room is None
         self.room = Room() if room is None else room
         self._limit_own_room()
-        self.timer = ReactorTimer(self.reactor)
+        self.timer = SharedTimer(self.reactor)
         self._batched_timer = self.timer
         self.connections: set[ServerProtocol] = set()
         """The open connections."""
