@@ -125,6 +125,7 @@ def parse_wildcard(value: str) -> HostPort:
     return behind
 
 
+@lru_cache(maxsize=256)
 def is_loopback(host: str) -> bool:
     """Tell whether a canonical host is ``localhost``, in 127.0.0.0/8, or ``[::1]``.
 

@@ -268,12 +268,11 @@ def check_upgrade(head: RequestHead, versions: Sequence[int]) -> Upgrade:
 
 
 def _subprotocols(headers: Mapping[str, str]) -> tuple[str, ...]:
+    header = headers.get("sec-websocket-protocol")
+    if header is None:
+        return ()
     # Empty list elements are ignored (RFC 9110 section 5.6.1.2).
-    offered = [
-        name
-        for name in (part.strip(" \t") for part in headers.get("sec-websocket-protocol", "").split(","))
-        if name
-    ]
+    offered = [name for name in (part.strip(" \t") for part in header.split(",")) if name]
     if any(_PROTOCOL.fullmatch(name) is None for name in offered):
         raise HeadRefused(400, "a subprotocol is not a token")
     if len(set(offered)) != len(offered):

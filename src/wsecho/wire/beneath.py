@@ -52,7 +52,7 @@ AutobahnTrafficStats: Any = protocol.TrafficStats
 BENEATH: Mapping[tuple[type, str], tuple[tuple[str, ...], str]] = {
     (WebSocketServerProtocol, "__init__"): (("self",), "overridden: what it makes is made when it is asked for"),
     (WebSocketServerProtocol, "_connectionMade"): (("self",), "overridden: options, and what is so at the start, held once"),
-    (WebSocketServerProtocol, "_connectionLost"): (("self", "reason"), "called: timers, counters, onClose"),
+    (WebSocketServerProtocol, "_connectionLost"): (("self", "reason"), "overridden: the same, without debug lines"),
     (WebSocketServerProtocol, "consumeData"): (("self",), "overridden: an exception in any callback of the program's ends one connection only"),
     (WebSocketServerProtocol, "sendData"): (("self", "data", "sync", "chopsize"), "overridden: everything is written at once, on no timer"),
     (WebSocketServerProtocol, "_dataReceived"): (("self", "data"), "called with frames once the connection is open"),
@@ -80,6 +80,7 @@ BENEATH: Mapping[tuple[type, str], tuple[tuple[str, ...], str]] = {
     (WebSocketServerProtocol, "onMessageEnd"): (("self",), "overridden: no Deferred for each message"),
     (WebSocketServerFactory, "resetProtocolOptions"): (("self",), "called by Autobahn's constructor; its attributes are the option set"),
     (WebSocketClientProtocol, "_connectionMade"): (("self",), "overridden: as the server's"),
+    (WebSocketClientProtocol, "_connectionLost"): (("self", "reason"), "overridden: as the server's"),
     (WebSocketClientProtocol, "startHandshake"): (("self",), "overridden: a request head without a way in for line ends, and a right Host header"),
     (WebSocketClientProtocol, "processHandshake"): (("self",), "called: the 101 answer, checked and written anew"),
     (WebSocketClientProtocol, "failHandshake"): (("self", "reason"), "overridden: the attempt to connect learns why"),

@@ -86,6 +86,10 @@ class ServerProtocol(Asked, Messages, AutobahnServerProtocol):  # type: ignore[m
         super()._connectionMade()
         self.factory.countConnections += 1
 
+    def _connectionLost(self, reason: Failure) -> None:
+        super()._connectionLost(reason)
+        self.factory.countConnections -= 1
+
     def shut_down(self, at_least: float = 0.0) -> None:
         """The server stops: Close 1001 to an open connection, 503 or an abort to one that is not open yet.
 
@@ -285,9 +289,7 @@ class ServerProtocol(Asked, Messages, AutobahnServerProtocol):  # type: ignore[m
         )
         self.link.write(answer)
         self.state = self.STATE_OPEN
-        timeout, self.openHandshakeTimeoutCall = self.openHandshakeTimeoutCall, None
-        if timeout is not None:
-            timeout.cancel()
+        self._cancel_open_timeout()
         if self.autoPingInterval:
             self.autoPingPendingCall = factory.timer.call_later(self.autoPingInterval, self._sendAutoPing)
         self._onOpen()

@@ -149,6 +149,11 @@ class Start(_Autobahn):  # type: ignore[misc]
                 self.openHandshakeTimeout, self.onOpenHandshakeTimeout
             )
 
+    def _cancel_open_timeout(self) -> None:
+        timeout, self.openHandshakeTimeoutCall = self.openHandshakeTimeoutCall, None
+        if timeout is not None:
+            timeout.cancel()
+
     @property
     def is_open(self) -> Deferred[None]:
         """Fires with None when the opening handshake is complete."""
