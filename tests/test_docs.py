@@ -162,7 +162,7 @@ class GeneratedTests(SynchronousTestCase):
         self.assertRegex(
             generated.end_reasons(), r"\| `origin-denied` \| peer \|  \| 403 \| The origin policy"
         )
-        self.assertRegex(generated.close_codes(), r"\| 1001 \| Going Away \| .* `--ping-timeout` \|")
+        self.assertRegex(generated.close_codes(), r"\| 1001 \| Going Away \| .* `--ping-timeout`; .* \|")
         self.assertIn("| open | Close sent | closing |", generated.life_cycle())
 
     def test_life_cycle_diagram(self) -> None:

@@ -267,7 +267,7 @@ class FactsTests(MembersTestCase):
         """What waits in the transport is counted."""
         socket, peer = self.pair()
         self.assertEqual(socket.bytes_to_write, 0)
-        peer.transport.dataBuffer = b"12345"  # type: ignore[attr-defined]
+        peer.transport.dataBuffer = b"12345"
         self.assertEqual(socket.bytes_to_write, 5)
         peer.leave()
         self.assertEqual(socket.bytes_to_write, 0)

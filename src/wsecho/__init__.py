@@ -11,6 +11,7 @@ from wsecho.policy.origins import AllowedOrigins, OriginRequest
 from wsecho.policy.proxies import TrustedProxies
 from wsecho.policy.settings import Settings
 from wsecho.policy.signals import BoundSignal, Signal
+from wsecho.policy.slow_consumers import SlowConsumer
 from wsecho.server import ListenError, WebSocketServer
 from wsecho.services.broadcast import BroadcastServerFactory, BroadcastServerProtocol, BroadcastService
 from wsecho.services.echo import EchoServerFactory, EchoServerProtocol, EchoService
@@ -54,6 +55,7 @@ __all__ = [
     "ServerProtocol",
     "Settings",
     "Signal",
+    "SlowConsumer",
     "SocketError",
     "SocketState",
     "SslMode",

@@ -54,6 +54,7 @@ _ERRORS_OF_ENDS = {
         SocketError.REMOTE_HOST_CLOSED,
         "the peer ended the connection without a Close frame",
     ),
+    EndReason.STALLED: (SocketError.SOCKET_TIMEOUT, "the peer was silent inside a message for too long"),
     EndReason.PING_TIMEOUT: (SocketError.SOCKET_TIMEOUT, "the peer did not answer a ping in time"),
 }
 

@@ -195,9 +195,21 @@ class ChannelTests(ConfigurationTestCase):
         self.assertTrue(configuration.flag("include-sender"))
         self.assertEqual(configuration.channel_flags("include-sender"), {"quiet": False, "a.b~c": True})
 
+    def test_slow_consumer(self) -> None:
+        """A channel may say what happens to its slow consumers."""
+        configuration = self.read(
+            self.file("[channel.latest]", "slow-consumer = 'drop-oldest'", "[channel.plain]")
+        )
+        self.assertEqual(configuration.text("slow-consumer"), "close")
+        self.assertEqual(configuration.channel_texts("slow-consumer"), {"latest": "drop-oldest"})
+        self.assertEqual(
+            self.refused_file("[channel.x]", "slow-consumer = 'drop'"),
+            'FILE: channel."x".slow-consumer = "drop": accepted is close, drop-oldest or drop-newest',
+        )
+
     def test_not_available_yet(self) -> None:
         """The other settings of a channel are not available yet."""
-        for key, value in (("slow-consumer", "'close'"), ("history-size", "1"), ("history-age", "'1s'")):
+        for key, value in (("history-size", "1"), ("history-age", "'1s'")):
             line = self.refused_file("[channel.x]", f"{key} = {value}")
             self.assertTrue(line.startswith(f'FILE: channel."x".{key} = '), line)
             self.assertTrue(line.endswith(": this option is not available yet"), line)

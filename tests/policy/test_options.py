@@ -56,11 +56,6 @@ DEFAULTS = {
 }
 
 NOT_AVAILABLE_YET = {
-    "max-fragments",
-    "max-message-rate",
-    "send-queue",
-    "slow-consumer",
-    "stall-timeout",
     "workers",
     "engine",
     "history-size",

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from typing import Any
+from zlib import decompressobj
 
 from tests.wire.harness import BINARY, CONTINUATION, TEXT, Frame, Peer, WireTestCase, close, frame
 from wsecho.hub.channels import Hub
+from wsecho.policy.end_reasons import End, EndReason
+from wsecho.policy.slow_consumers import SlowConsumer
 from wsecho.services.broadcast import BroadcastServerFactory, BroadcastServerProtocol, BroadcastService
 
 
@@ -79,9 +82,9 @@ class BroadcastTests(WireTestCase):
         sent = []
 
         class Noting(BroadcastServerProtocol):
-            def sendPreparedMessage(self, preparedMsg: Any) -> None:
-                sent.append(preparedMsg)
-                super().sendPreparedMessage(preparedMsg)
+            def offer(self, prepared: Any, policy: SlowConsumer) -> bool:
+                sent.append(prepared)
+                return super().offer(prepared, policy)
 
         one, *_ = self.opened(self.factory(Noting, make=BroadcastServerFactory), "/", "/", "/")
         one.send(frame(TEXT, b"x"))
@@ -112,10 +115,10 @@ class BroadcastTests(WireTestCase):
         """A receiver that dies while it is written to harms neither the others nor the sender."""
 
         class Dying(BroadcastServerProtocol):
-            def sendPreparedMessage(self, preparedMsg: Any) -> None:
+            def offer(self, prepared: Any, policy: SlowConsumer) -> bool:
                 if self.dies:
                     self.dropConnection(abort=True)
-                super().sendPreparedMessage(preparedMsg)
+                return super().offer(prepared, policy)
 
             dies = False
 
@@ -129,12 +132,109 @@ class BroadcastTests(WireTestCase):
         self.assertIn(f"<connection {number} on channel ''> could not take a publication", self.log)
         self.assertEqual(repr(factory.broadcast.member("c")), "<connection None on channel 'c'>")
 
-    def test_slow_receiver(self) -> None:
-        """A receiver that reads nothing delays nobody: its frames wait in its own transport."""
-        one, slow, three = self.opened(self.factory(make=BroadcastServerFactory), "/", "/", "/")
+    def slow(self, policy: SlowConsumer, **options: Any) -> tuple[Any, Peer, Peer, Peer]:
+        """A factory, a sender, a receiver that reads nothing and one that reads."""
+        service = BroadcastService(slow_consumer=policy)
+        options = {"send_queue": 1000, "ping_interval": 0} | options
+        factory = self.factory(make=BroadcastServerFactory, broadcast=service, **options)
+        sender, slow, other = self.opened(factory, "/", "/", "/")
         slow.transport.reads_nothing = True
-        one.send(*[frame(BINARY, b"x" * 65536)] * 10)
-        self.assertEqual(len(three.frames), 10)
+        return factory, sender, slow, other
+
+    def numbered(self, count: int) -> list[bytes]:
+        """Messages of 100 bytes on the wire."""
+        return [b"%098d" % number for number in range(count)]
+
+    def test_slow_receiver_is_closed(self) -> None:
+        """A receiver that reads nothing is closed with 1013 when its send queue is full, and off the channel;
+        the others get everything."""
+        factory, sender, slow, other = self.slow(SlowConsumer.CLOSE)
+        messages = self.numbered(30)
+        sender.send(*[frame(BINARY, message) for message in messages])
+        self.assertEqual(slow.protocol.end, End(EndReason.SLOW_CONSUMER, 1013))
+        self.assertEqual(factory.broadcast.hub.members(""), 2)
+        self.assertEqual(other.messages(), messages)
+        slow.transport.read()
+        self.assertEqual(slow.messages()[:-1], messages[:10])
+        self.assertEqual(factory.broadcast.dropped, 0)
+
+    def test_drop_newest(self) -> None:
+        """With drop-newest it keeps what came first, loses what came behind, and goes on when it reads."""
+        factory, sender, slow, other = self.slow(SlowConsumer.DROP_NEWEST)
+        messages = self.numbered(30)
+        sender.send(*[frame(BINARY, message) for message in messages])
+        self.assertEqual(slow.protocol.link.queued_bytes, 1000)
+        slow.transport.read()
+        sender.send(frame(BINARY, b"later"))
+        self.assertEqual(slow.messages(), [*messages[:10], b"later"])
+        self.assertEqual(other.messages(), [*messages, b"later"])
+        self.assertEqual((slow.protocol.link.outbox.dropped, factory.broadcast.dropped), (20, 20))
+
+    def test_drop_oldest(self) -> None:
+        """With drop-oldest it loses what waited longest; what is on its way already it gets whole."""
+        factory, sender, slow, _ = self.slow(SlowConsumer.DROP_OLDEST)
+        messages = self.numbered(30)
+        sender.send(*[frame(BINARY, message) for message in messages])
+        self.assertEqual(slow.protocol.link.queued_bytes, 1000)
+        slow.transport.read()
+        self.assertEqual(slow.messages(), [*messages[:5], *messages[25:]])
+        self.assertEqual((slow.protocol.link.outbox.dropped, factory.broadcast.dropped), (20, 20))
+        slow.leave()
+        self.assertIn("dropped=20", self.log[-1])
+
+    def test_nothing_to_drop(self) -> None:
+        """When what waits cannot be dropped, drop-oldest drops the new message."""
+        factory, _, slow, _ = self.slow(SlowConsumer.DROP_OLDEST)
+        slow.protocol.sendMessage(bytes(2000), True)
+        factory.publish("", b"new")
+        self.assertEqual((slow.protocol.link.outbox.dropped, factory.broadcast.dropped), (1, 1))
+        slow.transport.read()
+        self.assertEqual(slow.messages(), [bytes(2000)])
+
+    def test_policy_of_a_channel(self) -> None:
+        """A channel may have a policy of its own."""
+        service = BroadcastService(slow_consumer_on={"c": SlowConsumer.DROP_NEWEST})
+        factory = self.factory(make=BroadcastServerFactory, broadcast=service, send_queue=10)
+        on_it, elsewhere = self.opened(factory, "/broadcast/c", "/broadcast/d")
+        for peer in (on_it, elsewhere):
+            peer.transport.reads_nothing = True
+        for channel in ("c", "d"):
+            for _ in range(3):
+                service.publish(channel, b"0123456789")
+        self.assertIsNone(on_it.protocol.end)
+        self.assertEqual(elsewhere.protocol.end, End(EndReason.SLOW_CONSUMER, 1013))
+
+    def test_slow_receiver_is_read(self) -> None:
+        """A receiver that reads nothing is read all the same: its Close is seen."""
+        _, sender, slow, _ = self.slow(SlowConsumer.DROP_NEWEST)
+        sender.send(frame(BINARY, bytes(2000)))
+        slow.send(frame(BINARY, b"x"), close(1000))
+        self.assertEqual(slow.protocol.end, End(EndReason.PEER_CLOSE, 1000))
+
+    def test_held_once(self) -> None:
+        """A frame that many receivers wait for is held once."""
+        factory = self.factory(make=BroadcastServerFactory, send_queue=1000)
+        peers = self.opened(factory, *["/"] * 4)
+        for peer in peers:
+            peer.transport.reads_nothing = True
+            peer.protocol.sendMessage(bytes(600), True)
+        factory.publish("", b"shared")
+        waiting = {id(peer.protocol.link.outbox._waiting[-1][0]) for peer in peers}
+        self.assertEqual(len(waiting), 1)
+
+    def test_compressed_and_slow(self) -> None:
+        """Dropping messages does not harm a compressed stream: what arrives can be inflated."""
+        factory, sender, _, _ = self.slow(SlowConsumer.DROP_OLDEST, compression="deflate", send_queue=100)
+        slow = self.peer(factory).open("/", "Sec-WebSocket-Extensions: permessage-deflate")
+        slow.transport.reads_nothing = True
+        messages = self.numbered(30)
+        sender.send(*[frame(BINARY, message) for message in messages])
+        slow.transport.read()
+        inflate = decompressobj(-15)
+        got = [inflate.decompress(one.payload + b"\x00\x00\xff\xff") for one in slow.frames]
+        self.assertEqual(got[-1], messages[-1])
+        self.assertEqual([message for message in got if message not in messages], [])
+        self.assertLess(len(got), len(messages))
 
     def test_program_publishes(self) -> None:
         """The program sends text and binary to a channel: to everybody on it, and to nobody elsewhere."""

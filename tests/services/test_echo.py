@@ -43,6 +43,7 @@ class EchoTests(WireTestCase):
         peer = self.peer(self.factory(make=EchoServerFactory)).open()
         messages = [str(number) for number in range(1000)]
         peer.send(b"".join(frame(TEXT, message.encode()) for message in messages))
+        peer.work_off()
         self.assertEqual(peer.messages(), messages)
 
     def test_with_the_handshake(self) -> None:

@@ -55,6 +55,13 @@ class EndTests(WireTestCase):
             action(peer)
         return peer
 
+    def stuck(self, peer: Peer) -> Peer:
+        """Two messages are sent to a peer that reads nothing, and has room for one."""
+        peer.transport.reads_nothing = True
+        peer.protocol.sendMessage(b"one")
+        peer.protocol.sendMessage(b"two")
+        return peer
+
     def raising(self) -> type[Program]:
         class Raising(Program):
             def onMessage(self, payload: bytes, isBinary: bool) -> None:
@@ -112,7 +119,7 @@ class EndTests(WireTestCase):
                 self.assertEqual(end.code, row.code, name)
             if end.status is not None and row.status is not None and end.reason is not EndReason.BAD_REQUEST:
                 self.assertEqual(end.status, row.status, name)
-            if row.blame is Blame.NETWORK and end.reason is not EndReason.PING_TIMEOUT:
+            if row.blame is Blame.NETWORK and end.reason not in (EndReason.PING_TIMEOUT, EndReason.STALLED):
                 self.assertEqual((end.code, end.status), (None, None), name)
 
     def test_first_cause_decides(self) -> None:
@@ -231,6 +238,19 @@ ENDINGS: dict[str, Ending] = {
         lambda t: t.after(t.after(t.opened(ping_interval=10, ping_timeout=5, close_timeout=1), 10), 6),
         End(EndReason.PING_TIMEOUT, 1001),
         "clean",
+    ),
+    "silent in a message": (
+        lambda t: t.then(
+            t.after(t.then(t.opened(ping_interval=0), lambda p: p.send(frame(TEXT, fin=False))), 10),
+            Peer.finish,
+        ),
+        End(EndReason.STALLED, 1001),
+        "clean",
+    ),
+    "reads nothing": (
+        lambda t: t.after(t.stuck(t.opened(send_queue=1)), 5),
+        End(EndReason.SLOW_CONSUMER, 1013),
+        "cut",
     ),
     "program raises": (
         lambda t: t.then(t.opened(t.raising()), lambda p: p.send(frame(TEXT)), Peer.finish),
@@ -372,7 +392,7 @@ class LogTests(WireTestCase):
                 'origin="http://example.com" subprotocol="chat"',
                 f"{peer.protocol.id} closed: reason=peer-close code=4000 status=- ended=clean "
                 'peer=127.0.0.1:40000 path="/some/path" origin="http://example.com" '
-                'seconds=1.500 received=2/8 sent=3/9 close_reason="enough"',
+                'seconds=1.500 received=2/8 sent=3/9 dropped=0 close_reason="enough"',
             ],
         )
 
@@ -387,7 +407,7 @@ class LogTests(WireTestCase):
             [
                 f"{peer.protocol.id} not opened: reason=upgrade-required code=- status=426 ended=clean "
                 'peer=127.0.0.1:40000 path="/nowhere" origin="-" '
-                'seconds=2.000 received=0/0 sent=0/0 close_reason="-"'
+                'seconds=2.000 received=0/0 sent=0/0 dropped=0 close_reason="-"'
             ],
         )
 

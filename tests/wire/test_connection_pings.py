@@ -26,7 +26,8 @@ class PingTests(WireTestCase):
 
     def open(self, **options: Any) -> Peer:
         """A connection that is pinged every 10 seconds and has 5 to answer."""
-        return self.peer(self.factory(Program, ping_interval=10, ping_timeout=5, **options)).open()
+        options = {"ping_interval": 10, "ping_timeout": 5, "stall_timeout": 0} | options
+        return self.peer(self.factory(Program, **options)).open()
 
     def ping(self, peer: Peer) -> bytes:
         """Let the time for a ping come; its payload."""

@@ -37,6 +37,9 @@ class Owner(Protocol):
     def close_timed_out(self) -> None:
         self.timed_out += 1
 
+    def input_released(self) -> None:
+        """There is no input here."""
+
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.link.ended()
 
@@ -65,7 +68,7 @@ class LinkTestCase(SynchronousTestCase):
         self.transport = Transport(self.clock)
         self.owner = Owner()
         self.transport.protocol = self.owner
-        self.link = self.owner.link = Link(self.transport, self.clock, self.owner)
+        self.link = self.owner.link = Link(self.transport, self.clock, self.owner, 1024**2)
 
     def tearDown(self) -> None:
         self.transport.end(ConnectionDone())
@@ -141,16 +144,23 @@ class WritingTests(LinkTestCase):
         self.link.writeSequence([b"later"])
         self.assertEqual(self.transport.value(), b"last")
 
-    def test_producer_follows_the_transport(self) -> None:
-        """A program's producer is registered with the transport, and unregistered once."""
+    def test_producer_follows_the_outbox(self) -> None:
+        """A program's producer is registered with the outbox, and unregistered once."""
         producer = Producer()
         self.link.registerProducer(producer, True)
-        self.assertIs(self.transport.producer, producer)
-        self.assertTrue(self.transport.streaming)
+        self.assertIs(self.link.outbox.unregister_producer(), producer)
+        self.link.registerProducer(producer, True)
         self.link.unregisterProducer()
         self.link.unregisterProducer()
-        self.assertEqual(self.transport.done, ["registerProducer", "unregisterProducer"])
+        self.assertIsNone(self.link.outbox.unregister_producer())
         self.assertEqual(producer.stopped, 0)
+
+    def test_urgent(self) -> None:
+        """A control frame is written at once, and not at all behind the last word."""
+        self.link.write_urgent("ping", b"ping")
+        self.link.finish(5)
+        self.link.write_urgent("ping", b"later")
+        self.assertEqual(self.transport.value(), b"ping")
 
     def test_producer_too_late(self) -> None:
         """A producer that comes when the connection is ending is stopped at once."""
@@ -208,7 +218,7 @@ class EndingTests(LinkTestCase):
     def test_finish_over_tls(self) -> None:
         """Over TLS close_notify takes the place of the half close."""
         alsoProvides(self.transport, INegotiated)
-        link = self.owner.link = Link(self.transport, self.clock, self.owner)
+        link = self.owner.link = Link(self.transport, self.clock, self.owner, 1024**2)
         self.assertTrue(link.is_secure)
         link.finish(5)
         self.assertEqual(self.transport.done, ["loseConnection"])
@@ -391,7 +401,7 @@ class OnlyOwnerTests(SynchronousTestCase):
 
     #: A tunnel has a transport before there is a connection; the reader of PROXY headers is a transport's
     #: wrapper, and so itself the transport of a link.
-    MODULES = ("link.py", "tunnel.py", "proxy_header.py")
+    MODULES = ("link.py", "outbox.py", "tunnel.py", "proxy_header.py")
 
     #: A port listens, and pauses to accept.
     PORTS = frozenset({"port", "self._port"})
@@ -444,10 +454,13 @@ class Server(Socket):
         self.timed_out = 0
 
     def connectionMade(self) -> None:
-        self.link = Link(self.transport, self.clock, self)
+        self.link = Link(self.transport, self.clock, self, 1024**2)
 
     def close_timed_out(self) -> None:
         self.timed_out += 1
+
+    def input_released(self) -> None:
+        """There is no input here."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.link.ended()

@@ -15,6 +15,7 @@ from tests.wire.harness import (
     PONG,
     TEXT,
     Frame,
+    Peer,
     Program,
     WireTestCase,
     close,
@@ -107,6 +108,7 @@ class ReceivingTests(WireTestCase):
         """Many messages in one segment come back in their order."""
         peer = self.peer(self.factory(Program)).open()
         peer.send(b"".join(frame(TEXT, b"%d" % number) for number in range(2000)))
+        peer.work_off()
         self.assertEqual(peer.messages(), [str(number) for number in range(2000)])
 
     def test_in_the_segment_of_the_handshake(self) -> None:
@@ -444,15 +446,179 @@ class SendingTests(WireTestCase):
         """A program's producer follows the pace of the connection."""
 
         class Producer:
+            def __init__(self) -> None:
+                self.told: list[str] = []
+
+            def pauseProducing(self) -> None:
+                self.told.append("pause")
+
+            def resumeProducing(self) -> None:
+                self.told.append("resume")
+
             def stopProducing(self) -> None:
                 raise AssertionError("still wanted")
 
         peer = self.peer(self.factory()).open()
         producer = Producer()
         peer.protocol.registerProducer(producer, True)
-        self.assertIs(peer.transport.producer, producer)
+        peer.transport.reads_nothing = True
+        peer.protocol.sendMessage(bytes(300_000), True)
+        self.assertEqual(producer.told, ["pause"])
+        peer.transport.read()
+        self.assertEqual(producer.told, ["pause", "resume"])
         peer.protocol.unregisterProducer()
-        self.assertIsNone(peer.transport.producer)
+        peer.transport.reads_nothing = True
+        peer.protocol.sendMessage(bytes(300_000), True)
+        self.assertEqual(producer.told, ["pause", "resume"])
+
+
+class LimitTests(WireTestCase):
+    """Limits that are not about size."""
+
+    def test_fragments(self) -> None:
+        """A message of as many fragments as the limit says is delivered, empty ones counted; one more ends
+        the connection with 1008."""
+        empty = frame(CONTINUATION, fin=False)
+        peer = self.peer(self.factory(Program, max_fragments=4)).open()
+        peer.send(frame(TEXT, b"a", fin=False) + empty * 2 + frame(CONTINUATION, b"b"))
+        peer.send(frame(TEXT, b"c", fin=False) + empty * 2 + frame(CONTINUATION, b"d"))
+        self.assertEqual(peer.messages(), ["ab", "cd"])
+        peer.send(frame(TEXT, b"e", fin=False) + empty * 3)
+        self.assertIsNone(peer.protocol.end)
+        peer.send(empty)
+        self.assertEqual(peer.protocol.end, End(EndReason.POLICY_VIOLATION, 1008))
+        self.assertEqual(peer.frames[-1], closing(1008, b"more fragments than max-fragments (4)"))
+
+    def test_no_limit_of_fragments(self) -> None:
+        """0 is no limit."""
+        peer = self.peer(self.factory(Program, max_fragments=0)).open()
+        peer.send(frame(TEXT, b"a", fin=False) + frame(CONTINUATION, fin=False) * 300 + frame(CONTINUATION))
+        peer.work_off()
+        self.assertEqual(peer.messages(), ["a"])
+
+    def test_parts_are_joined(self) -> None:
+        """The parts of a message, however many they are, are kept in one piece."""
+        peer = self.peer(self.factory(Program)).open()
+        peer.send(frame(BINARY, b"x", fin=False))
+        for _ in range(100):
+            peer.send(frame(CONTINUATION, b"yz", fin=False))
+        large = frame(CONTINUATION, bytes(1000))
+        for at in range(len(large) - 1):
+            peer.send(large[at : at + 1])
+        self.assertEqual((len(peer.protocol.message_data), len(peer.protocol.frame_data)), (1, 1))
+        peer.send(large[-1:])
+        self.assertEqual(peer.messages(), [b"x" + b"yz" * 100 + bytes(1000)])
+
+    def test_rate(self) -> None:
+        """As many messages in a second as the limit says are delivered; one more ends the connection with
+        1008. The next second begins with a message."""
+        peer = self.peer(self.factory(Program, max_message_rate=2)).open()
+        for _ in range(3):
+            peer.send(frame(TEXT, b"x"), frame(TEXT, b"x"))
+            self.clock.advance(1)
+        self.assertIsNone(peer.protocol.end)
+        peer.send(frame(TEXT, b"x"))
+        self.clock.advance(0.9)
+        peer.send(frame(TEXT, b"x"), frame(TEXT, b"lost"))
+        self.assertEqual(peer.protocol.end, End(EndReason.POLICY_VIOLATION, 1008))
+        self.assertEqual(peer.messages()[:-1], ["x"] * 8)
+        self.assertEqual(
+            peer.frames[-1], closing(1008, b"more messages than max-message-rate (2 per second)")
+        )
+
+
+class SlowPeerTests(WireTestCase):
+    """Peers that do not read what they are sent."""
+
+    def opened(self, protocol: Any = Program, **options: Any) -> Peer:
+        options = {"send_queue": 1000, "ping_interval": 0} | options
+        peer = self.peer(self.factory(protocol, **options)).open()
+        peer.transport.reads_nothing = True
+        return peer
+
+    def test_held_back(self) -> None:
+        """A peer that sends, but does not read, is not read when its send queue is full, until half of it is
+        empty: the queue holds its limit and one message, and nothing is lost."""
+        peer = self.opened()
+        message = frame(BINARY, bytes(398))
+        peer.send(message * 10)
+        self.assertEqual(peer.protocol.link.queued_bytes, 3 * 402)
+        self.assertEqual(peer.transport.producerState, "paused")
+        peer.transport.read_once()
+        self.clock.advance(0)
+        self.assertEqual(peer.transport.producerState, "paused")
+        peer.transport.read()
+        peer.work_off()
+        self.assertEqual(peer.messages(), [bytes(398)] * 10)
+        self.assertEqual(peer.transport.producerState, "producing")
+
+    def test_not_held_back(self) -> None:
+        """A protocol that says so reads on, and is closed with 1013 when a message more is sent."""
+
+        class Reading(Program):
+            holds_back = False
+
+        peer = self.opened(Reading)
+        peer.send(frame(BINARY, bytes(1000)) * 2)
+        self.assertEqual(peer.protocol.end, End(EndReason.SLOW_CONSUMER, 1013))
+        self.assertEqual(peer.protocol.link.outbox.dropped, 0)
+
+    def test_closed(self) -> None:
+        """A message for a peer whose send queue is full ends the connection with 1013; what it was sent
+        before is flushed when it reads again."""
+        peer = self.opened()
+        for _ in range(3):
+            peer.protocol.sendMessage(bytes(498), True)
+        self.assertEqual(peer.protocol.end, End(EndReason.SLOW_CONSUMER, 1013))
+        self.assertRaises(Disconnected, peer.protocol.sendMessage, b"x")
+        peer.transport.read()
+        reason = b"does not read: send-queue (1000 bytes) is full"
+        self.assertEqual(peer.frames, [*[Frame(BINARY, bytes(498))] * 2, closing(1013, reason)])
+
+    def test_exactly_full(self) -> None:
+        """A message is taken while the queue is below its limit by one byte, however large it is."""
+        peer = self.opened()
+        peer.protocol.sendMessage(bytes(995), True)
+        self.assertEqual(peer.protocol.link.queued_bytes, 999)
+        peer.protocol.sendMessage(bytes(5000), True)
+        self.assertIsNone(peer.protocol.end)
+        peer.transport.read()
+        self.assertEqual(peer.messages(), [bytes(995), bytes(5000)])
+
+    def test_pings(self) -> None:
+        """While output is blocked, only the latest ping is answered, and nothing grows; otherwise every
+        one."""
+        peer = self.opened()
+        peer.send(frame(PING, b"1") + frame(PING, b"2"))
+        self.assertEqual(peer.frames, [Frame(PONG, b"1"), Frame(PONG, b"2")])
+        peer.protocol.sendMessage(bytes(900), True)
+        before = peer.protocol.link.queued_bytes
+        for number in range(1000):
+            peer.send(frame(PING, b"%03d" % number))
+        self.assertEqual(peer.protocol.link.queued_bytes, before + 5)
+        peer.transport.read()
+        self.assertEqual(peer.frames[2:], [Frame(PONG, b"999"), Frame(BINARY, bytes(900))])
+
+    def test_long_pings(self) -> None:
+        """A ping or pong of more than 125 bytes is refused."""
+        peer = self.opened()
+        self.assertRaises(ValueError, peer.protocol.sendPing, bytes(126))
+        self.assertRaises(ValueError, peer.protocol.sendPong, bytes(126))
+
+    def test_slow_but_there(self) -> None:
+        """A peer that reads slowly is not taken for a dead one, though its pong cannot be read; one that
+        reads nothing is."""
+        peer = self.opened(send_queue=1000, ping_interval=10, ping_timeout=5)
+        peer.send(frame(BINARY, bytes(3000)))
+        self.clock.advance(10)
+        for _ in range(3):
+            peer.transport.read_once()
+            self.clock.advance(4)
+        self.assertIsNone(peer.protocol.end)
+        self.assertTrue(peer.protocol.link.outbox.is_blocked)
+        self.clock.advance(10)
+        self.clock.advance(5)
+        self.assertEqual(peer.protocol.end, End(EndReason.PING_TIMEOUT, 1001))
 
 
 class DebugTests(WireTestCase):

@@ -144,6 +144,10 @@ class Configuration:
         """Return the proxies of ``--trust-proxy``; None when nobody is trusted."""
         return TrustedProxies(self.texts("trust-proxy")) if self.texts("trust-proxy") else None
 
+    def channel_texts(self, name: str) -> Mapping[str, str]:
+        """Return the channels that set the option `name`, a text, for themselves."""
+        return {channel: str(table[name].value) for channel, table in self.channels.items() if name in table}
+
     def channel_flags(self, name: str) -> Mapping[str, bool]:
         """Return the channels that set the flag `name` for themselves."""
         return {

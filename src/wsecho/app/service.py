@@ -29,6 +29,7 @@ from wsecho.hub.channels import Hub
 from wsecho.policy.enumerations import SslMode
 from wsecho.policy.hosts import LOOPBACK_HOSTS, AllowedHosts
 from wsecho.policy.quantities import format_duration
+from wsecho.policy.slow_consumers import SlowConsumer
 from wsecho.server import WebSocketServer
 from wsecho.services.broadcast import BroadcastService
 from wsecho.services.echo import EchoService
@@ -323,6 +324,11 @@ def server_maker(configuration: Configuration, reactor: Any, room: Room) -> Call
         Hub(),
         include_sender=configuration.flag("include-sender"),
         include_sender_on=configuration.channel_flags("include-sender"),
+        slow_consumer=SlowConsumer(configuration.text("slow-consumer")),
+        slow_consumer_on={
+            channel: SlowConsumer(choice)
+            for channel, choice in configuration.channel_texts("slow-consumer").items()
+        },
     )
     route = Routes(configuration.text("mode"), EchoService(), broadcast)
     settings, origins = configuration.settings(), configuration.origins()

@@ -68,7 +68,10 @@ CLOSE_CODES = (
         "Going Away",
         "a server stops, or a page is left",
         Sender.EITHER,
-        sent="the server stops; or no pong came within --ping-timeout",
+        sent=(
+            "the server stops; or no pong came within --ping-timeout; or nothing came for --stall-timeout "
+            "inside a message"
+        ),
     ),
     CloseCodeRow(
         1002,
@@ -120,6 +123,7 @@ CLOSE_CODES = (
         "Policy Violation",
         "a rule of the receiver's own was broken, and no other code fits",
         Sender.EITHER,
+        sent="more than --max-fragments or --max-message-rate; the reason names the option",
     ),
     CloseCodeRow(
         1009,
@@ -158,6 +162,7 @@ CLOSE_CODES = (
         "Try Again Later",
         "the service is overloaded; a client should use another address or wait for its user",
         Sender.EITHER,
+        sent="the client does not read, and --send-queue is full",
     ),
     CloseCodeRow(
         # Registered, but Autobahn takes it for invalid, and a gateway's code has no sense from a client.

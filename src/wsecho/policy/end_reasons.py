@@ -43,6 +43,8 @@ class EndReason(Enum):
     MESSAGE_TOO_BIG = "message-too-big"
     POLICY_VIOLATION = "policy-violation"
     PING_TIMEOUT = "ping-timeout"
+    STALLED = "stalled"
+    SLOW_CONSUMER = "slow-consumer"
     INTERNAL_ERROR = "internal-error"
     PAGE_SERVED = "page-served"
     BAD_REQUEST = "bad-request"
@@ -88,6 +90,8 @@ END_REASONS: tuple[ReasonRow, ...] = (
     ReasonRow(EndReason.MESSAGE_TOO_BIG, Blame.PEER, 1009, None, "A message or frame was larger than the limit that the close reason names."),
     ReasonRow(EndReason.POLICY_VIOLATION, Blame.PEER, 1008, None, "The peer went beyond a limit that is not about size."),
     ReasonRow(EndReason.PING_TIMEOUT, Blame.NETWORK, 1001, None, "A ping was not answered within the ping timeout."),
+    ReasonRow(EndReason.STALLED, Blame.NETWORK, 1001, None, "The peer was silent inside a frame or a message for the stall timeout."),
+    ReasonRow(EndReason.SLOW_CONSUMER, Blame.PEER, 1013, None, "The peer did not read, and its send queue was full."),
     ReasonRow(EndReason.INTERNAL_ERROR, Blame.SERVER, 1011, 500, "Code of the service or the embedding program raised; the log has the traceback."),
     ReasonRow(EndReason.PAGE_SERVED, Blame.NOBODY, None, 200, "A plain GET was answered with a page."),
     ReasonRow(EndReason.BAD_REQUEST, Blame.PEER, None, 400, "The request head was malformed, or no valid opening handshake (400, 405, 505)."),

@@ -19,6 +19,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from wsecho.policy.option_kinds import NOT_ALLOWED, Kind, Option, Scalar, Value
+from wsecho.policy.slow_consumers import SlowConsumer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -294,10 +295,11 @@ TABLE: Final[tuple[Option, ...]] = (
         kind=Kind.COUNT,
         meaning="The most fragments of one message, empty ones counted; above it, close 1008.",
         default=16384,
+        library=16384,
         qt=_NOT_IN_QT,
         reason="Empty fragments never reach a size limit, yet each costs memory.",
         zero="no limit",
-        enforced=False,
+        enforced=True,
     ),
     Option(
         name="max-connections",
@@ -326,10 +328,11 @@ TABLE: Final[tuple[Option, ...]] = (
         kind=Kind.COUNT,
         meaning="The most messages per second and connection; above it, close 1008.",
         default=0,
+        library=0,
         qt=_NOT_IN_QT,
         reason="What is too fast depends on the use.",
         zero="no limit",
-        enforced=False,
+        enforced=True,
     ),
     Option(
         name="send-queue",
@@ -339,22 +342,24 @@ TABLE: Final[tuple[Option, ...]] = (
             "this plus one message."
         ),
         default=1024**2,
+        library=1024**2,
         qt="no limit",
         reason="A peer that does not read must not take the memory of all.",
         zero=NOT_ALLOWED,
-        enforced=False,
+        enforced=True,
     ),
     Option(
         name="slow-consumer",
         kind=Kind.CHOICE,
-        choices=("close", "drop-oldest", "drop-newest"),
+        choices=tuple(SlowConsumer),
         meaning="What happens above the send queue in broadcast; close is 1013. Echo stops reading instead.",
         default="close",
+        library="close",
         qt=_NOT_IN_QT,
         reason=(
             "A client that is closed knows that it missed something; one whose messages are dropped does not."
         ),
-        enforced=False,
+        enforced=True,
     ),
     Option(
         name="handshake-timeout",
@@ -383,10 +388,11 @@ TABLE: Final[tuple[Option, ...]] = (
         kind=Kind.DURATION,
         meaning="Silence inside a frame or a message; then close 1001.",
         default=10.0,
+        library=10.0,
         qt="5s",
         reason="Twice Qt's, for networks that lose packets.",
         zero="no timeout",
-        enforced=False,
+        enforced=True,
     ),
     Option(
         name="ping-interval",

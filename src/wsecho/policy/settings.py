@@ -64,10 +64,18 @@ class Settings:
     """Connections at a time; 0: no limit. Above it, HTTP 503."""
     max_connections_per_address: int = _size("max-connections-per-address")
     """Connections of one address at a time, IPv6 counted by /64; 0: no limit. Above it, HTTP 429."""
+    max_fragments: int = _size("max-fragments")
+    """Fragments of one message, empty ones counted; 0: no limit. Above it, close 1008."""
+    max_message_rate: int = _size("max-message-rate")
+    """Messages of one connection within a second; 0: no limit. Above it, close 1008."""
+    send_queue: int = _size("send-queue")
+    """Bytes that wait for one peer, from which on no further message is taken for it."""
     handshake_timeout: float = _seconds("handshake-timeout")
     """Seconds from the accepted TCP connection to the open WebSocket, TLS included; 0: no timeout."""
     close_timeout: float = _seconds("close-timeout")
     """Seconds from the Close frame sent to the end of TCP, then abort."""
+    stall_timeout: float = _seconds("stall-timeout")
+    """Seconds of silence inside a frame or a message, then close 1001; 0: no timeout."""
     ping_interval: float = _seconds("ping-interval")
     """Seconds between pings; 0: no pings."""
     ping_timeout: float = _seconds("ping-timeout")

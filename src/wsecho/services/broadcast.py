@@ -12,6 +12,7 @@ from typing import Any
 from zope.interface import implementer
 
 from wsecho.hub.channels import DEFAULT_CHANNEL, Hub, IMember, is_channel_name
+from wsecho.policy.slow_consumers import SlowConsumer
 from wsecho.services.routes import broadcast_channel
 from wsecho.wire.factory import ServerFactory
 from wsecho.wire.frames import prepare
@@ -27,6 +28,8 @@ class BroadcastService:
     :param hub: where channels live; a new one when None. Factories of several listeners share it
     :param include_sender: whether a message comes back to its sender, too
     :param include_sender_on: the same for single channels, by name
+    :param slow_consumer: what happens to a message for a member whose send queue is full
+    :param slow_consumer_on: the same for single channels, by name
     """
 
     def __init__(
@@ -34,14 +37,25 @@ class BroadcastService:
         hub: Hub[Any] | None = None,
         include_sender: bool = False,
         include_sender_on: Mapping[str, bool] | None = None,
+        slow_consumer: SlowConsumer = SlowConsumer.CLOSE,
+        slow_consumer_on: Mapping[str, SlowConsumer] | None = None,
     ) -> None:
         self.hub: Hub[Any] = Hub() if hub is None else hub
         self.include_sender = include_sender
         self._include_sender_on = dict(include_sender_on or {})
+        self.slow_consumer = slow_consumer
+        self._slow_consumer_on = dict(slow_consumer_on or {})
+        self.dropped = 0
+        """Messages that were dropped, counted for each member that did not get one."""
 
     def member(self, channel: str) -> ChannelMember:
         """A place on the channel for one connection."""
-        return ChannelMember(self.hub, channel, self._include_sender_on.get(channel, self.include_sender))
+        return ChannelMember(
+            self,
+            channel,
+            self._include_sender_on.get(channel, self.include_sender),
+            self._slow_consumer_on.get(channel, self.slow_consumer),
+        )
 
     def publish(self, channel: str, message: object) -> None:
         """Send a message to everybody on the channel.
@@ -68,11 +82,22 @@ class ChannelMember:
     :ivar channel: the name of the channel
     """
 
-    __slots__ = ("_connection", "_hub", "_include_sender", "channel")
+    __slots__ = ("_broadcast", "_connection", "_hub", "_include_sender", "_slow_consumer", "channel")
 
-    def __init__(self, hub: Hub[Any], channel: str, include_sender: bool) -> None:
-        self._hub = hub
+    holds_back = False
+    """What waits for a member is not of its own making, and its Close must be seen: it is read anyway."""
+
+    def __init__(
+        self,
+        broadcast: BroadcastService,
+        channel: str,
+        include_sender: bool,
+        slow_consumer: SlowConsumer,
+    ) -> None:
+        self._broadcast = broadcast
+        self._hub: Hub[Any] = broadcast.hub
         self._include_sender = include_sender
+        self._slow_consumer = slow_consumer
         self._connection: Any = None
         self.channel = channel
 
@@ -96,8 +121,11 @@ class ChannelMember:
         self._hub.leave(self.channel, self)
 
     def deliver(self, publication: Any) -> None:
-        """Write the frame; the transport buffers what the peer does not read yet, and nobody waits."""
-        self._connection.sendPreparedMessage(publication)
+        """Write the frame, or do what the slow-consumer policy says; nobody waits."""
+        outbox = self._connection.link.outbox
+        before = outbox.dropped
+        self._connection.offer(publication, self._slow_consumer)
+        self._broadcast.dropped += outbox.dropped - before
 
 
 class BroadcastServerProtocol(ServerProtocol):

@@ -37,6 +37,7 @@ __all__ = [
     "ReactorTimer",
     "SilentLogger",
     "attributes_of_autobahn",
+    "bottom_transport",
     "certificate_problem",
     "missing",
     "queued_bytes",
@@ -130,6 +131,14 @@ def missing() -> list[str]:
         elif (found := tuple(inspect.signature(function).parameters)) != arguments:
             lines.append(f"{owner.__name__}.{name} takes {found}, not {arguments}")
     return lines
+
+
+def bottom_transport(transport: Any) -> Any:
+    """The transport that owns the socket, beneath TLS and other wrappers, each of which has the next as its attribute
+    ``transport``."""
+    while (below := getattr(transport, "transport", None)) is not None:
+        transport = below
+    return transport
 
 
 def queued_bytes(transport: Any) -> int:

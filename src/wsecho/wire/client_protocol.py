@@ -37,6 +37,7 @@ from wsecho.wire.messages import Messages
 from wsecho.wire.options import common_options
 from wsecho.wire.request import ClientRequest, render_request
 from wsecho.wire.response import BadResponse, ResponseHead, ResponseReader, check_response
+from wsecho.wire.turns import Turns
 
 __all__ = ["ClientFactory", "ClientProtocol", "response_reader"]
 
@@ -72,6 +73,8 @@ class ClientProtocol(Messages, AutobahnClientProtocol):  # type: ignore[misc]
 
     factory: ClientFactory
     own_close = EndReason.CLIENT_CLOSE
+    # A server that holds us back and is held back by us waits for ever.
+    holds_back = False
     websocket_protocol_in_use: str | None = None
     websocket_extensions_in_use: tuple[Any, ...] = ()
     response_headers: Mapping[str, str] = MappingProxyType({})
@@ -183,6 +186,9 @@ class ClientProtocol(Messages, AutobahnClientProtocol):  # type: ignore[misc]
             self.trafficStats.outgoingWebSocketFrames += 1
         self.sendData(masked_frame(opcode, payload, self.factory.masks.next_key(), fin=fin, rsv=rsv), sync)
 
+    def _frame(self, opcode: int, payload: bytes, rsv: int = 0) -> bytes:
+        return masked_frame(opcode, payload, self.factory.masks.next_key(), rsv=rsv)
+
     def sendPreparedMessage(self, preparedMsg: Any) -> None:
         """Send a prepared message. Its frame is not used: each frame of a client has a mask of its own.
 
@@ -258,6 +264,7 @@ class ClientFactory(AutobahnClientFactory):  # type: ignore[misc]
         self.masks = MaskSource(random_mask if mask is None else mask)
         self.timer = ReactorTimer(self.reactor)
         self._batched_timer = self.timer
+        self.turns = Turns(self.reactor)
         self._on_made = on_made
         self._on_open = on_open
         self._on_failed = on_failed

@@ -11,6 +11,7 @@ What is overridden of Autobahn, and why, is listed in :mod:`wsecho.wire.beneath`
 from __future__ import annotations
 
 import itertools
+from functools import partial
 from typing import Any
 
 from autobahn.exception import Disconnected
@@ -28,6 +29,7 @@ from wsecho.policy.proxies import PeerAddress
 from wsecho.policy.text import escape_peer_text
 from wsecho.wire.beneath import SilentLogger
 from wsecho.wire.failures import is_tls_failure
+from wsecho.wire.intake import Intake
 from wsecho.wire.interfaces import IService
 from wsecho.wire.link import Hold, Link
 from wsecho.wire.start import Start
@@ -45,7 +47,7 @@ def next_id() -> int:
 
 
 @implementer(IHalfCloseableProtocol)
-class Connection(Start):
+class Connection(Start, Intake):
     """What all connections have, before and after they are open, on the server's side and on the client's.
 
     To be mixed in before Autobahn's protocol class of that side.
@@ -81,6 +83,7 @@ class Connection(Start):
     _opened_at: float | None = None
     _octets_received = 0
     _octets_at_ping = 0
+    _output_at_ping = (0, 0)
     _frame_before_pong: Any = None
     _named: PeerAddress | None = None
     _described_path = "-"
@@ -104,7 +107,7 @@ class Connection(Start):
 
     def makeConnection(self, transport: Any) -> None:
         """Put the link between the transport and everything else."""
-        self.link = Link(transport, self.factory.reactor, self)
+        self.link = Link(transport, self.factory.reactor, self, self.factory.settings.send_queue)
         super().makeConnection(self.link)
 
     def connectionMade(self) -> None:
@@ -120,7 +123,7 @@ class Connection(Start):
         phase = self.phase
         self._octets_received += len(data)
         if phase is Phase.OPEN or phase is Phase.CLOSING:
-            self._dataReceived(data)
+            self.take_input(data)
         elif phase is Phase.CONNECTING:
             self._feed_head(data)
         elif phase is Phase.DECIDING:
@@ -142,6 +145,15 @@ class Connection(Start):
         """Our own half close is done; the peer's end is waited for."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self.phase is Phase.OPEN and self.has_backlog:
+            # TLS reports the end although it was paused: what the peer sent before that counts.
+            self.link.ended()
+            self.end_after_input = partial(self._transport_ended, reason)
+            self.factory.turns.add(self)
+        else:
+            self._transport_ended(reason)
+
+    def _transport_ended(self, reason: Failure) -> None:
         if self.end is None:
             if is_tls_failure(reason):
                 self._ends(EndReason.TLS_FAILED)
@@ -211,6 +223,36 @@ class Connection(Start):
 
     # -- the closing handshake --------------------------------------------------------------------------
 
+    def sendPing(self, payload: bytes | None = None) -> None:
+        """Send a ping, ahead of messages that wait for a peer that reads slowly; only the latest waits.
+        Nothing happens unless the connection is open.
+
+        :param payload: 125 bytes at most
+        :raises ValueError: for a longer one
+        """
+        self._send_urgent("ping", 9, payload or b"")
+
+    def sendPong(self, payload: bytes | None = None) -> None:
+        """Send a pong, likewise: while output is blocked, only the latest ping is answered (RFC 6455 section
+        5.5.3).
+
+        :param payload: 125 bytes at most
+        :raises ValueError: for a longer one
+        """
+        self._send_urgent("pong", 10, payload or b"")
+
+    def _send_urgent(self, kind: str, opcode: int, payload: bytes) -> None:
+        if len(payload) > 125:
+            raise ValueError(f"a {kind} has 125 bytes of payload at most (RFC 6455 section 5.5)")
+        if self.phase is Phase.OPEN:
+            data = self._frame(opcode, payload)
+            self.trafficStats.outgoingOctetsWireLevel += len(data)
+            self.link.write_urgent(kind, data)
+
+    def _frame(self, opcode: int, payload: bytes, rsv: int = 0) -> bytes:
+        """A whole frame, as this side of a connection sends it."""
+        raise NotImplementedError
+
     def sendClose(self, code: int | None = None, reason: str | None = None) -> None:
         """Begin the closing handshake.
 
@@ -258,7 +300,7 @@ class Connection(Start):
             self._send_close(why, code, reason)
             self._advance(Event.CLOSE_SENT)
             # Whoever held reading wants no message any more, but the peer's Close must be seen.
-            self.link.release(Hold.PROGRAM)
+            self.link.release(Hold.PROGRAM | Hold.OUTPUT)
             # Autobahn's own timer ends with the peer's Close. This one goes on, to the end of TCP.
             self.link.start_close_timer(max(self.close_timeout, at_least))
 
@@ -345,6 +387,7 @@ class Connection(Start):
 
     def _sendAutoPing(self) -> None:
         self._octets_at_ping = self._octets_received
+        self._output_at_ping = self.link.outbox.progress
         self._frame_before_pong = None
         super()._sendAutoPing()
 
@@ -355,6 +398,8 @@ class Connection(Start):
         That holds for one frame, and for the timeout after it. A peer that sends frame after frame but never
         answers is not alive in both directions.
         """
+        if self._peer_reads_what_waits():
+            return True
         if self._octets_received == self._octets_at_ping:
             return False
         self._octets_at_ping = self._octets_received
@@ -366,6 +411,12 @@ class Connection(Start):
             return True
         self._frame_before_pong = _HAS_ENDED
         return before is not _HAS_ENDED
+
+    def _peer_reads_what_waits(self) -> bool:
+        """Whether the peer took something of what waits for it, in the last timeout: it is slow, but there,
+        and what it answers may not be read before it has taken more."""
+        before, self._output_at_ping = self._output_at_ping, self.link.outbox.progress
+        return self.link.outbox.is_blocked and self._output_at_ping != before
 
     def dropConnection(self, abort: bool = False) -> None:
         """End the transport: in order (flush, half close, close timer), or at once with ``abort``."""
@@ -403,6 +454,7 @@ class Connection(Start):
         """No message goes in or out any more: a broadcast must skip this connection from now on, not from the
         end of TCP on."""
         self._stop_pings()
+        self._stop_watching_for_stall()
         self.factory.connection_closing(self)
         try:
             if self.service is not None:
@@ -441,6 +493,7 @@ class Connection(Start):
     def _forget_input(self) -> None:
         # Lists, not None: Autobahn may be in the middle of a frame, and append to them once more.
         self.data = b""
+        self._forget_backlog()
         self.message_data, self.frame_data, self.control_frame_data = [], [], []
 
     def _stop_pings(self) -> None:
@@ -483,12 +536,13 @@ class Connection(Start):
         seconds = now - (self._started_at if self._opened_at is None else self._opened_at)
         received, received_bytes = stats.incomingWebSocketMessages, stats.incomingOctetsAppLevel
         sent, sent_bytes = stats.outgoingWebSocketMessages, stats.outgoingOctetsAppLevel
+        dropped = self.link.outbox.dropped
         close_reason = escape_peer_text(self.remoteCloseReason) if self.remoteCloseReason else "-"
         line = (
             f"{self.id} {kind}: reason={end.reason.value} code={code} status={status} ended={ended} "
             f'peer={self.peer} path="{self._described_path}" origin="{self._described_origin}" '
             f"seconds={seconds:.3f} received={received}/{received_bytes} sent={sent}/{sent_bytes} "
-            f'close_reason="{close_reason}"'
+            f'dropped={dropped} close_reason="{close_reason}"'
         )
         _log.info(
             "{line}",
@@ -507,6 +561,7 @@ class Connection(Start):
             received_bytes=received_bytes,
             sent=sent,
             sent_bytes=sent_bytes,
+            dropped=dropped,
             close_reason=close_reason,
         )
 

@@ -32,6 +32,7 @@ from wsecho.wire.protocol import ServerProtocol
 from wsecho.wire.room import Room
 from wsecho.wire.start import with_options
 from wsecho.wire.timers import SharedTimer
+from wsecho.wire.turns import Turns
 
 __all__ = ["ServerFactory"]
 
@@ -109,6 +110,7 @@ class ServerFactory(AutobahnFactory):  # type: ignore[misc]
         self._limit_own_room()
         self.timer = SharedTimer(self.reactor)
         self._batched_timer = self.timer
+        self.turns = Turns(self.reactor)
         self.connections: set[ServerProtocol] = set()
         """The open connections."""
         self._alive: set[ServerProtocol] = set()
@@ -188,7 +190,8 @@ class ServerFactory(AutobahnFactory):  # type: ignore[misc]
         if self.settings.compression == "deflate":
             for offer in offers:
                 if isinstance(offer, PerMessageDeflateOffer):
-                    return _accept(offer)
+                    # No message depends on another, so that one that waits can be dropped.
+                    return _accept(offer, no_context_takeover=True)
         return None
 
     def choose_subprotocol(self, offered: Sequence[str]) -> str | None:

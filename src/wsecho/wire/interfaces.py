@@ -14,6 +14,8 @@ class IService(Interface):
 
     An exception from any of these ends that one connection with 1011 and is logged; it never reaches another
     connection. ``connection`` is the :class:`wsecho.wire.protocol.ServerProtocol` of the peer.
+
+    A service may have an attribute ``holds_back``; see :class:`wsecho.wire.messages.Messages`.
     """
 
     def opened(connection: Any) -> None:

@@ -3,7 +3,8 @@
 Rules of this file: nothing else in wsecho calls the transport. The protocol, and Autobahn under it, have the
 link as their ``transport``; the link has the real one. So whatever replaces the inside of a connection later
 (another reader, a bounded output queue) replaces it here and nowhere else. The link knows no frames, no HTTP
-and no policy: it is told to write, to finish or to abort, and who holds reading.
+and no policy: it is told to write, to finish or to abort, and who holds reading. What waits to be written,
+and how much may, is :mod:`wsecho.wire.outbox`.
 
 How a connection ends (RFC 6455 section 7.1.1). ``finish`` flushes what was written, then shuts down the
 writing half and goes on reading, discarding, until the peer ends: closing at once with unread bytes in the
@@ -19,11 +20,14 @@ from enum import IntFlag
 from typing import Any, Protocol
 
 from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime, ISSLTransport, ITransport
+from twisted.logger import Logger
 from zope.interface import implementer
 
-from wsecho.wire.beneath import queued_bytes
+from wsecho.wire.outbox import Outbox
 
 __all__ = ["Hold", "Link", "LinkOwner"]
+
+_log = Logger("wsecho")
 
 
 class Hold(IntFlag):
@@ -34,6 +38,10 @@ class Hold(IntFlag):
     """The buffer for what arrives while the connection is decided on is full."""
     PROGRAM = 2
     """The embedding program called ``pause_reading``."""
+    OUTPUT = 4
+    """The peer does not read what it is sent: what it sends would make more of it."""
+    INPUT = 8
+    """What was read already is not worked off yet."""
 
 
 class LinkOwner(Protocol):
@@ -41,6 +49,9 @@ class LinkOwner(Protocol):
 
     def close_timed_out(self) -> None:
         """The close timer fired; the link aborts after this call."""
+
+    def input_released(self) -> None:
+        """Nobody but the work on what was read already holds reading any more."""
 
 
 @implementer(ITransport)
@@ -50,7 +61,10 @@ class Link:
     :param transport: the transport that Twisted made: ``tcp.Server``, ``unix.Server``, TLS, or a wrapper of
         one
     :param clock: source of the close timer
-    :param owner: told when the close timer fires
+    :param owner: told when the close timer fires, and when reading goes on
+    :param send_queue: bytes from which on no further message is taken for the peer
+
+    :ivar outbox: what waits to be written
     """
 
     __slots__ = (
@@ -61,16 +75,17 @@ class Link:
         "_host",
         "_owner",
         "_peer",
-        "_producer",
         "_timer",
         "_transport",
         "is_secure",
+        "outbox",
     )
 
     disconnecting = False  # of ITransport's implementations; Twisted's own producers read it
 
-    def __init__(self, transport: Any, clock: IReactorTime, owner: LinkOwner) -> None:
+    def __init__(self, transport: Any, clock: IReactorTime, owner: LinkOwner, send_queue: int) -> None:
         self._transport: Any = transport
+        self.outbox = Outbox(transport, send_queue)
         # Programs ask for the addresses in onClose as well, when Twisted has forgotten its own.
         self._host: IAddress = transport.getHost()
         self._peer: IAddress = transport.getPeer()
@@ -79,7 +94,6 @@ class Link:
         self._holds = Hold.NONE
         self._finishing = False
         self._aborted = False
-        self._producer: Any = None
         self._timer: IDelayedCall | None = None
         self.is_secure: bool = ISSLTransport.providedBy(transport)
 
@@ -133,44 +147,55 @@ class Link:
     def release(self, holder: Hold) -> None:
         """Take back the hold of ``holder``; reading goes on when it was the last."""
         held = self._holds
-        self._holds = held & ~holder
-        if held and not self._holds and self._transport is not None:
+        self._holds = left = held & ~holder
+        if left == held or self._transport is None:
+            return
+        if not left:
             self._transport.resumeProducing()
+        if held & ~Hold.INPUT and not left & ~Hold.INPUT and self._owner is not None:
+            self._owner.input_released()
 
     def is_held_by(self, holder: Hold) -> bool:
         """Whether ``holder`` holds reading."""
         return bool(self._holds & holder)
+
+    @property
+    def takes_input(self) -> bool:
+        """Whether what was read already may be worked on."""
+        return not self._holds & ~Hold.INPUT
 
     # -- writing ---------------------------------------------------------------------------------------------
 
     @property
     def queued_bytes(self) -> int:
         """Bytes that were written but not handed to the kernel yet."""
-        return 0 if self._transport is None else queued_bytes(self._transport)
+        return self.outbox.queued_bytes
 
     def write(self, data: bytes) -> None:
-        """Queue ``data``. Ignored once the connection is ending: the Close frame or HTTP answer is the last
-        word."""
+        """Write ``data``, now or when the peer has read what was written before. Ignored once the connection
+        is ending: the Close frame or HTTP answer is the last word."""
         if not self._finishing and self._transport is not None:
-            self._transport.write(data)
+            self.outbox.write(data)
+
+    def write_urgent(self, kind: str, data: bytes) -> None:
+        """Write a control frame, ahead of what waits; see :meth:`wsecho.wire.outbox.Outbox.write_urgent`."""
+        if not self._finishing and self._transport is not None:
+            self.outbox.write_urgent(kind, data)
 
     def writeSequence(self, data: Any) -> None:
         """Queue the joined chunks."""
         self.write(b"".join(data))
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
-        """Let the program's producer follow the pace of the transport (Twisted's IConsumer)."""
+        """Let the program's producer follow the pace of the peer (Twisted's IConsumer)."""
         if self._finishing or self._transport is None:
             producer.stopProducing()
             return
-        self._transport.registerProducer(producer, streaming)
-        self._producer = producer
+        self.outbox.register_producer(producer, streaming)
 
     def unregisterProducer(self) -> None:
         """Forget the program's producer. Harmless without one: Autobahn calls it at every end."""
-        if self._producer is not None:
-            self._producer = None
-            self._transport.unregisterProducer()
+        self.outbox.unregister_producer()
 
     # -- ending ----------------------------------------------------------------------------------------------
 
@@ -193,13 +218,16 @@ class Link:
             return
         producer = self._stop_output()
         self.start_close_timer(seconds)
+        self.outbox.finish(self._end_output)
+        if producer is not None:
+            producer.stopProducing()
+
+    def _end_output(self) -> None:
         half_close = None if self.is_secure else getattr(self._transport, "loseWriteConnection", None)
         if half_close is not None:
             half_close()
         else:
             self._transport.loseConnection()
-        if producer is not None:
-            producer.stopProducing()
 
     def peer_finished(self, seconds: float) -> None:
         """The peer ended its writing half: flush what is queued, then close."""
@@ -208,7 +236,7 @@ class Link:
         self._holds = Hold.NONE
         producer = self._stop_output()
         self.start_close_timer(seconds)
-        self._transport.loseConnection()
+        self.outbox.finish(self._transport.loseConnection)
         if producer is not None:
             producer.stopProducing()
 
@@ -233,6 +261,7 @@ class Link:
             self._aborted = True
             self._holds = Hold.NONE
             producer = self._stop_output()
+            self.outbox.discard()
             self._transport.abortConnection()
             if producer is not None:
                 producer.stopProducing()
@@ -242,21 +271,25 @@ class Link:
         self._cancel_timer()
         self._finishing = True
         self._holds = Hold.NONE
-        # A producer that is still registered was stopped by the transport itself.
-        self._producer = None
+        producer = self.outbox.unregister_producer()
+        self.outbox.ended()
         self._transport = None
         self._owner = None
+        if producer is not None:
+            try:
+                producer.stopProducing()
+            except Exception:
+                # The connection's own end is still to be told.
+                _log.failure("a producer failed to stop")
 
     def _stop_output(self) -> Any:
         """Take no more bytes; unregister the program's producer, if there is one, and return it.
 
-        Left registered, it would make Twisted wait for it before anything is shut down. Unregistered, it is
-        not told of the end by Twisted any more, so the caller stops it: last, since it is code of the
-        program, which may raise.
+        Left registered, it would be asked for more. Whoever calls this stops it: last, since it is code of
+        the program, which may raise.
         """
         self._finishing = True
-        producer = self._producer
-        self.unregisterProducer()
+        producer = self.outbox.unregister_producer()
         # While reading is held the peer's end would not be seen.
         self.release(self._holds)
         return producer

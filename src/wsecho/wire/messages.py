@@ -14,6 +14,7 @@ from typing import Any
 from autobahn.exception import Disconnected
 from twisted.logger import Logger
 
+from wsecho.policy.end_reasons import EndReason
 from wsecho.policy.lifecycle import Event, Phase
 from wsecho.wire.connection import Connection
 from wsecho.wire.link import Hold
@@ -29,11 +30,30 @@ def _compressed_limit(limit: int) -> int:
     return limit + (limit >> 4) + 64 if limit else 0
 
 
+def _join(parts: list[Any], payload: bytes) -> None:
+    """Append to the one buffer in ``parts``; a payload that comes in one piece is not copied."""
+    if not parts:
+        if payload:
+            parts.append(payload)
+    elif isinstance(parts[0], bytearray):
+        parts[0] += payload
+    else:
+        parts[0] = bytearray(parts[0])
+        parts[0] += payload
+
+
 class Messages(Connection):
     """A connection that carries messages. To be mixed in before Autobahn's protocol class of its side."""
 
     _isMessageCompressed = False  # Autobahn sets it with the first data frame, and asks only then
     _compressed_size = 0
+    _fragments = 0
+    _rate_since = 0.0
+    _rate_count = 0
+
+    holds_back = True
+    """Whether a peer that does not read what is sent to it is not read, either, so that TCP stops it. A
+    service may say for itself, by an attribute of this name, that it is to be read all the same."""
 
     def _onOpen(self) -> None:
         if self.phase is not Phase.DECIDING:
@@ -71,8 +91,14 @@ class Messages(Connection):
     def onMessageBegin(self, isBinary: bool) -> None:
         super().onMessageBegin(isBinary)
         self._compressed_size = 0
+        self._fragments = 0
 
     def onMessageFrameBegin(self, length: int) -> None:
+        self._fragments += 1
+        most = self.factory.settings.max_fragments
+        if 0 < most < self._fragments:
+            self._fail_connection(1008, f"more fragments than max-fragments ({most})")
+            return
         if not self._isMessageCompressed:
             super().onMessageFrameBegin(length)
             return
@@ -92,20 +118,60 @@ class Messages(Connection):
         going_on: bool | None = super().onFrameData(payload)
         return going_on
 
+    # Autobahn keeps the parts of a message, however small, an object each.
+
+    def onMessageFrameData(self, payload: bytes) -> None:
+        if not self.failedByMe:
+            _join(self.frame_data, payload)
+
+    def onMessageFrame(self, payload: list[bytes]) -> None:
+        if not self.failedByMe:
+            for part in payload:
+                _join(self.message_data, part)
+
     def onMessageEnd(self) -> None:
         # Autobahn's own fires an observable, a Deferred for each message, which nothing here observes.
         parts = self.message_data
         self.message_data = []
         if self.phase is Phase.OPEN:
-            self._onMessage(parts[0] if len(parts) == 1 else b"".join(parts), self.message_is_binary)
+            self._onMessage(bytes(parts[0]) if parts else b"", self.message_is_binary)
 
     def _onMessage(self, payload: bytes, isBinary: bool) -> None:
+        if self.factory.settings.max_message_rate and not self._is_within_rate():
+            return
         if self.factory.debug:
             self._log_message("received", payload, isBinary)
         try:
             self.onMessage(payload, isBinary)
         except Exception:
             self._program_failed("onMessage")
+        if self.link.outbox.is_full:
+            self._hold_back()
+
+    def _is_within_rate(self) -> bool:
+        """Count a message. A second begins with the first message after the last one."""
+        most = self.factory.settings.max_message_rate
+        now = self.factory.reactor.seconds()
+        if now - self._rate_since >= 1 or not self._rate_count:
+            self._rate_since, self._rate_count = now, 0
+        self._rate_count += 1
+        if self._rate_count > most:
+            self._fail_connection(1008, f"more messages than max-message-rate ({most} per second)")
+            return False
+        return True
+
+    def _hold_back(self) -> None:
+        if self.phase is Phase.OPEN and self.holds_back and getattr(self.service, "holds_back", True):
+            self.link.hold(Hold.OUTPUT)
+            self.link.outbox.call_when_low(self._release_output)
+
+    def _release_output(self) -> None:
+        self.link.release(Hold.OUTPUT)
+
+    def close_slow(self) -> None:
+        """Close the connection of a peer that does not read, with 1013."""
+        limit = self.link.outbox.limit
+        self.close_with(EndReason.SLOW_CONSUMER, 1013, f"does not read: send-queue ({limit} bytes) is full")
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
         """A whole message arrived; hands it to the service.
@@ -148,11 +214,17 @@ class Messages(Connection):
     ) -> None:
         """Send a message.
 
+        While the peer's send queue is full (``Settings.send_queue``), no message is taken: the connection is
+        closed with 1013 instead. ``is_output_full`` tells, and :meth:`drained` waits.
+
         :param payload: bytes; UTF-8 when ``isBinary`` is false
         :raises Disconnected: when the connection is not open
         """
         if self.phase is not Phase.OPEN:
             raise Disconnected("the connection is not open")
+        if self.link.outbox.is_full:
+            self.close_slow()
+            return
         if self.factory.debug:
             self._log_message("sent", payload, isBinary)
         # Autobahn applies the limit for what arrives to what is sent as well, and after compression, which

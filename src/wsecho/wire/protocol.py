@@ -22,10 +22,12 @@ from wsecho.policy.http import HttpAnswer, render
 from wsecho.policy.lifecycle import Event, Phase
 from wsecho.policy.origins import OriginRequest
 from wsecho.policy.proxies import ForwardingConflict
+from wsecho.policy.slow_consumers import SlowConsumer
 from wsecho.policy.text import escape_peer_text
 from wsecho.wire.admission import HeadBuffer, HeadRefused, RequestHead, check_upgrade, parse_head
 from wsecho.wire.asked import Asked, OpeningRequest
 from wsecho.wire.beneath import AutobahnServerProtocol
+from wsecho.wire.frames import unmasked_frame
 from wsecho.wire.link import Hold
 from wsecho.wire.messages import Messages
 from wsecho.wire.peer_certificate import peer_certificate
@@ -262,9 +264,10 @@ class ServerProtocol(Asked, Messages, AutobahnServerProtocol):  # type: ignore[m
 
     def _open(self, accepted: Any) -> None:
         self._decision = None
-        self.data = bytes(self._pending)
-        self._pending = b""
+        early, self._pending = bytes(self._pending), b""
         self.succeedHandshake(accepted)
+        if early and self.phase in (Phase.OPEN, Phase.CLOSING):
+            self.take_input(early)
 
     def succeedHandshake(self, res: Any) -> None:
         """Answer 101, and open.
@@ -295,8 +298,6 @@ class ServerProtocol(Asked, Messages, AutobahnServerProtocol):  # type: ignore[m
         self._onOpen()
         self._tell_open()
         self._forget_what_was_read()
-        if self.data:
-            self.consumeData()
 
     def _agree_on_compression(self, header: str) -> str:
         """The header that answers the client's offers; empty when none is accepted."""
@@ -394,24 +395,60 @@ class ServerProtocol(Asked, Messages, AutobahnServerProtocol):  # type: ignore[m
             # Not one byte of HTTP, or TLS unfinished: there is nobody to answer.
             self._abort(EndReason.HANDSHAKE_TIMEOUT)
 
+    def _frame(self, opcode: int, payload: bytes, rsv: int = 0) -> bytes:
+        return unmasked_frame(opcode, payload, rsv)
+
     def sendPreparedMessage(self, preparedMsg: Any) -> None:
-        """Send a message that was framed once for many receivers (``factory.prepareMessage``).
+        """Send a message that was framed once for many receivers (``factory.prepareMessage``). For a peer
+        whose send queue is full, see :meth:`sendMessage`.
 
         :raises Disconnected: when the connection is not open; Autobahn's own would write behind the Close
             frame
         """
+        self.offer(preparedMsg, SlowConsumer.CLOSE)
+
+    def offer(self, prepared: Any, policy: SlowConsumer) -> bool:
+        """Send a prepared message, unless the peer does not read.
+
+        :param policy: what happens when its send queue is full
+        :returns: whether the message was taken
+        :raises Disconnected: when the connection is not open
+        """
         if self.phase is not Phase.OPEN:
             raise Disconnected("the connection is not open")
-        if self._perMessageCompress is not None and not preparedMsg.doNotCompress:
-            self.sendMessage(preparedMsg.payload, preparedMsg.binary)
-            return
-        frame: bytes = preparedMsg.payloadHybi
+        outbox = self.link.outbox
+        if outbox.is_full:
+            if policy is SlowConsumer.CLOSE:
+                self.close_slow()
+                return False
+            if policy is SlowConsumer.DROP_NEWEST or not outbox.make_room():
+                outbox.dropped += 1
+                return False
+        frame, size = self._prepared_frame(prepared)
+        outbox.write(frame, is_droppable=True)
+        self._count_sent(prepared, frame, size)
+        return True
+
+    def _prepared_frame(self, prepared: Any) -> tuple[bytes, int]:
+        """The frame of a prepared message for this connection, and how large its payload is in it."""
+        if self._perMessageCompress is not None and not prepared.doNotCompress:
+            compress = self._perMessageCompress
+            compress.start_compress_message()
+            compressed = compress.compress_message_data(prepared.payload) + compress.end_compress_message()
+            opcode = 2 if prepared.binary else 1
+            return unmasked_frame(opcode, compressed, rsv=4), len(compressed)
+        frame: bytes = prepared.payloadHybi
         # One that is not to be compressed keeps nothing but its frame.
-        header = {126: 4, 127: 10}.get(frame[1], 2)
+        return frame, len(frame) - {126: 4, 127: 10}.get(frame[1], 2)
+
+    def _count_sent(self, prepared: Any, frame: bytes, size: int) -> None:
+        is_compressed = bool(frame[0] & 0x40)
         if self.factory.debug:
-            self._log_message("sent", frame[header:], frame[0] & 0x0F == 2)
-        self.trafficStats.outgoingWebSocketFrames += 1
-        self.trafficStats.outgoingWebSocketMessages += 1
-        self.trafficStats.outgoingOctetsAppLevel += len(frame) - header
-        self.trafficStats.outgoingOctetsWebSocketLevel += len(frame) - header
-        self.sendData(frame)
+            payload = prepared.payload if is_compressed else frame[len(frame) - size :]
+            self._log_message("sent", payload, frame[0] & 0x0F == 2)
+        stats = self.trafficStats
+        stats.outgoingWebSocketFrames += 1
+        stats.outgoingWebSocketMessages += 1
+        stats.outgoingOctetsAppLevel += len(prepared.payload) if is_compressed else size
+        stats.outgoingOctetsWebSocketLevel += size
+        stats.outgoingOctetsWireLevel += len(frame)
