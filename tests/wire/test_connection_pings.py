@@ -122,6 +122,21 @@ class PingTests(WireTestCase):
                 at += 350
             self.assertEqual(peer.protocol.end, End(EndReason.PING_TIMEOUT, 1001), size)
 
+    def test_ping_of_the_program_while_output_is_blocked(self) -> None:
+        """A program's own ping does not take the place of one that waits, whose pong is waited for."""
+        peer = self.open(send_queue=1000)
+        peer.transport.reads_nothing = True
+        peer.protocol.sendMessage(bytes(1000), True)
+        self.clock.advance(10)
+        peer.protocol.sendPing(b"mine")
+        peer.protocol.sendPing(b"mine, too")
+        peer.transport.read()
+        self.assertEqual(
+            [one.payload for one in peer.frames if one.opcode == PING][1:],
+            [b"mine, too"],
+        )
+        self.assertEqual(len([one for one in peer.frames if one.opcode == PING]), 2)
+
     def test_ping_of_the_program(self) -> None:
         """A program's own ping changes nothing of this, and its pong reaches the program."""
         peer = self.open()

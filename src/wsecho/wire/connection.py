@@ -230,7 +230,9 @@ class Connection(Start, Intake):
         :param payload: 125 bytes at most
         :raises ValueError: for a longer one
         """
-        self._send_urgent("ping", 9, payload or b"")
+        # A ping of the program's must not take the place of the one whose pong decides about the connection.
+        is_keepalive = payload is not None and payload is self.autoPingPending
+        self._send_urgent("keepalive" if is_keepalive else "ping", 9, payload or b"")
 
     def sendPong(self, payload: bytes | None = None) -> None:
         """Send a pong, likewise: while output is blocked, only the latest ping is answered (RFC 6455 section
