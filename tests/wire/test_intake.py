@@ -20,7 +20,7 @@ from tests.wire.harness import (
     handshake,
 )
 from wsecho.policy.end_reasons import End, EndReason
-from wsecho.wire.intake import PIECE
+from wsecho.wire.intake import ONE_GO_SECONDS, PIECE
 from wsecho.wire.turns import SLICE_SECONDS, SLICE_UNITS
 
 
@@ -75,6 +75,21 @@ class SliceTests(WireTestCase):
         self.assertEqual(self.heard(peer), [b"one"])
         peer.work_off()
         self.assertEqual(self.heard(peer), [b"one", b"two", b"three"])
+
+    def test_deliveries_in_one_go(self) -> None:
+        """What a transport delivers in one go, as TLS does with each of its records, shares a slice; what it
+        delivers later has a new one."""
+        peer = self.peer(self.factory(Slow)).open()
+        for message in (b"one", b"two", b"three"):
+            peer.protocol.dataReceived(texts(message))
+        self.assertEqual(self.heard(peer), [b"one"])
+        self.assertEqual(peer.transport.producerState, "paused")
+        peer.work_off()
+        self.assertEqual(self.heard(peer), [b"one", b"two", b"three"])
+        self.assertEqual(peer.transport.producerState, "producing")
+        self.clock.advance(2 * ONE_GO_SECONDS)
+        peer.send(texts(b"four"))
+        self.assertEqual(self.heard(peer)[-1], b"four")
 
     def test_others_between(self) -> None:
         """While one peer has work left, another that speaks is served at once."""

@@ -27,10 +27,14 @@ from wsecho.wire.turns import SLICE_SECONDS, SLICE_UNITS
 
 _Autobahn: Any = object  # the class that stands behind this one in the order of bases
 
-__all__ = ["PIECE", "Intake"]
+__all__ = ["ONE_GO_SECONDS", "PIECE", "Intake"]
 
 PIECE = 4096
 """Bytes that Autobahn is given at a time: some hundred small frames."""
+
+ONE_GO_SECONDS = 0.0002
+"""Deliveries that are not further apart may belong to one call of the reactor: TLS delivers each record of a
+read by itself, and a slice for each of them would be a thousand slices in a turn."""
 
 
 class Intake(_Autobahn):  # type: ignore[misc]
@@ -51,6 +55,7 @@ class Intake(_Autobahn):  # type: ignore[misc]
     """What is to be done when the backlog is worked off: the transport has ended already."""
     _units_left = SLICE_UNITS
     _slice_ends = float("inf")
+    _worked_until = float("-inf")
     _last_input_at = 0.0
     _stall_call: IDelayedCall | None = None
 
@@ -59,15 +64,22 @@ class Intake(_Autobahn):  # type: ignore[misc]
         raise NotImplementedError
 
     def take_input(self, data: bytes) -> None:
-        """Work on what was read, for one slice at most."""
+        """Work on what was read, for one slice at most; deliveries in one go share a slice."""
         if self.has_backlog:
             # TLS delivers what it has decrypted even when it was paused.
             self._backlog = self._backlog[self._backlog_at :] + data
             self._backlog_at = 0
-        else:
-            self._backlog, self._backlog_at = data, 0
-            if self.work():
-                self.factory.turns.add(self)
+            return
+        self._backlog, self._backlog_at = data, 0
+        now = self.factory.reactor.seconds()
+        if now - self._worked_until > ONE_GO_SECONDS:
+            self._slice_ends = now + SLICE_SECONDS
+        elif now >= self._slice_ends:
+            self.link.hold(Hold.INPUT)
+            self.factory.turns.add(self)
+            return
+        if self._work_in_slice(now):
+            self.factory.turns.add(self)
 
     @property
     def has_backlog(self) -> bool:
@@ -79,12 +91,15 @@ class Intake(_Autobahn):  # type: ignore[misc]
 
         :returns: whether there is more that can be done now
         """
-        seconds = self.factory.reactor.seconds
-        self._units_left = SLICE_UNITS
-        now = seconds()
+        now = self.factory.reactor.seconds()
         self._slice_ends = now + SLICE_SECONDS
+        return self._work_in_slice(now)
+
+    def _work_in_slice(self, now: float) -> bool:
+        self._units_left = SLICE_UNITS
         self._work_off()
         self._last_input_at = now
+        self._worked_until = self.factory.reactor.seconds()
         self._watch_for_stall()
         if not self.has_backlog:
             self._backlog, self._backlog_at = b"", 0
