@@ -9,10 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from autobahn.websocket.compress import (
-    PerMessageDeflateOffer,
-    PerMessageDeflateOfferAccept,
-)
+from autobahn.websocket.compress import PerMessageDeflateOffer
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
@@ -25,7 +22,9 @@ from wsecho.policy.settings import Settings
 from wsecho.policy.text import escape_peer_text
 from wsecho.wire.beneath import AutobahnFactory, AutobahnServerProtocol
 from wsecho.wire.connection import next_id
+from wsecho.wire.deflate import Acceptance
 from wsecho.wire.drain import Drain
+from wsecho.wire.frames import Prepared, prepare
 from wsecho.wire.interfaces import IService
 from wsecho.wire.options import common_options
 from wsecho.wire.protocol import ServerProtocol
@@ -38,7 +37,6 @@ __all__ = ["ServerFactory"]
 
 _log = Logger("wsecho")
 _offer: Any = PerMessageDeflateOffer
-_accept: Any = PerMessageDeflateOfferAccept
 _DEFLATE = "permessage-deflate"
 _SECONDS_BETWEEN_ORIGIN_HINTS = 60.0
 _OPTIONS = tuple(AutobahnServerProtocol.CONFIG_ATTRS)
@@ -190,9 +188,12 @@ class ServerFactory(AutobahnFactory):  # type: ignore[misc]
         if self.settings.compression == "deflate":
             for offer in offers:
                 if isinstance(offer, PerMessageDeflateOffer):
-                    # No message depends on another, so that one that waits can be dropped.
-                    return _accept(offer, no_context_takeover=True)
+                    return Acceptance(offer)
         return None
+
+    def prepareMessage(self, payload: bytes, isBinary: bool = False, doNotCompress: bool = False) -> Prepared:
+        """Frame a message once for many receivers, which get it by ``sendPreparedMessage``."""
+        return prepare(payload, isBinary, is_compressible=not doNotCompress)
 
     def choose_subprotocol(self, offered: Sequence[str]) -> str | None:
         """The client's first subprotocol that is supported; None when there is none."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import struct
-from typing import Any
 
 from autobahn.websocket.protocol import PreparedMessage
 
-__all__ = ["prepare", "unmasked_frame"]
+from wsecho.wire.deflate import deflated
+
+__all__ = ["Prepared", "prepare", "unmasked_frame"]
 
 
 def unmasked_frame(opcode: int, payload: bytes, rsv: int = 0) -> bytes:
@@ -26,11 +27,35 @@ def unmasked_frame(opcode: int, payload: bytes, rsv: int = 0) -> bytes:
     return head + payload
 
 
-def prepare(payload: bytes, is_binary: bool) -> Any:
-    """The message as one unmasked frame (RFC 6455 section 5.2), for ``ServerProtocol.sendPreparedMessage``.
+class Prepared(PreparedMessage):
+    """A message as frames, each made once for all who get it: as it is, and compressed for each window that
+    was agreed on.
+
+    :ivar payloadHybi: the frame as it is
+    :ivar payload: the message; absent when it is not to be compressed, as Autobahn has it
+    :ivar binary: its type; likewise
+    """
+
+    _compressed: dict[int, bytes] | None = None
+
+    def compressed_frame(self, window_bits: int) -> bytes:
+        """The frame of the compressed message (RFC 7692 section 7.2.1).
+
+        :param window_bits: 9 to 15
+        """
+        if self._compressed is None:
+            self._compressed = {}
+        frame = self._compressed.get(window_bits)
+        if frame is None:
+            frame = unmasked_frame(2 if self.binary else 1, deflated(self.payload, window_bits), rsv=4)
+            self._compressed[window_bits] = frame
+        return frame
+
+
+def prepare(payload: bytes, is_binary: bool, *, is_compressible: bool = True) -> Prepared:
+    """The message as unmasked frames (RFC 6455 section 5.2), for ``ServerProtocol.sendPreparedMessage``.
 
     :param payload: UTF-8 when ``is_binary`` is false
-    :returns: Autobahn's ``PreparedMessage``; receivers with compression make a frame of their own from its
-        payload
+    :param is_compressible: whether it is worth compressing for receivers that agreed on it
     """
-    return PreparedMessage(payload, is_binary, applyMask=False, doNotCompress=False)
+    return Prepared(payload, is_binary, applyMask=False, doNotCompress=not is_compressible)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from autobahn.exception import Disconnected
-from autobahn.websocket.compress import PerMessageDeflate, PerMessageDeflateOffer
+from autobahn.websocket.compress import PerMessageDeflateOffer
 from autobahn.websocket.types import ConnectionDeny, ConnectionRequest
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.logger import Logger
@@ -27,7 +27,8 @@ from wsecho.policy.text import escape_peer_text
 from wsecho.wire.admission import HeadBuffer, HeadRefused, RequestHead, check_upgrade, parse_head
 from wsecho.wire.asked import Asked, OpeningRequest
 from wsecho.wire.beneath import AutobahnServerProtocol
-from wsecho.wire.frames import unmasked_frame
+from wsecho.wire.deflate import ServerDeflate
+from wsecho.wire.frames import Prepared, unmasked_frame
 from wsecho.wire.link import Hold
 from wsecho.wire.messages import Messages
 from wsecho.wire.peer_certificate import peer_certificate
@@ -43,7 +44,6 @@ __all__ = ["OpeningRequest", "OriginDenied", "ServerProtocol"]
 _log = Logger("wsecho")
 _PLAIN_TEXT = (("Content-Type", "text/plain; charset=utf-8"),)
 _offer: Any = PerMessageDeflateOffer
-_deflate: Any = PerMessageDeflate
 
 
 async def _result_of(answer: Any) -> Any:
@@ -305,7 +305,7 @@ class ServerProtocol(Asked, Messages, AutobahnServerProtocol):  # type: ignore[m
         accepted = self.perMessageCompressionAccept(offers) if offers else None
         if accepted is None:
             return ""
-        self._perMessageCompress = _deflate.create_from_offer_accept(True, accepted)
+        self._perMessageCompress = ServerDeflate.create_from_offer_accept(True, accepted)
         self.websocket_extensions_in_use = [self._perMessageCompress]
         answer: str = accepted.get_extension_string()
         return answer
@@ -431,13 +431,16 @@ class ServerProtocol(Asked, Messages, AutobahnServerProtocol):  # type: ignore[m
 
     def _prepared_frame(self, prepared: Any) -> tuple[bytes, int]:
         """The frame of a prepared message for this connection, and how large its payload is in it."""
-        if self._perMessageCompress is not None and not prepared.doNotCompress:
-            compress = self._perMessageCompress
+        compress = self._perMessageCompress
+        if compress is None or prepared.doNotCompress:
+            frame: bytes = prepared.payloadHybi
+        elif isinstance(prepared, Prepared) and compress.server_no_context_takeover:
+            frame = prepared.compressed_frame(compress.server_max_window_bits)
+        else:
+            # Of Autobahn's, or for a peer with whom a program agreed on something of its own.
             compress.start_compress_message()
             compressed = compress.compress_message_data(prepared.payload) + compress.end_compress_message()
-            opcode = 2 if prepared.binary else 1
-            return unmasked_frame(opcode, compressed, rsv=4), len(compressed)
-        frame: bytes = prepared.payloadHybi
+            frame = unmasked_frame(2 if prepared.binary else 1, compressed, rsv=4)
         # One that is not to be compressed keeps nothing but its frame.
         return frame, len(frame) - {126: 4, 127: 10}.get(frame[1], 2)
 
