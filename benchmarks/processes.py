@@ -168,12 +168,14 @@ def running(
     folder: Path,
     certificate: Path | None = None,
     environ: Mapping[str, str] | None = None,
+    seconds: float | None = None,
 ) -> Iterator[Running]:
     """A server that says where it listens as wsecho does: ``listening on ws://127.0.0.1:PORT/``.
 
     :param folder: where it runs and logs
     :param certificate: that it shows; then it has to say ``wss``
     :param environ: added to its environment
+    :param seconds: for the start; None: 30
     :raises conformance.server.ServerError: it did not start; with what it wrote
     """
     here = str(Path(__file__).resolve().parent.parent)
@@ -185,7 +187,7 @@ def running(
         server = Server(command, folder, folder / "server.log", inside)
     try:
         scheme = "ws" if certificate is None else "wss"
-        url = server.wait_for_urls([scheme])[scheme]
+        url = server.wait_for_urls([scheme], seconds)[scheme]
         port = int(url.rstrip("/").rpartition(":")[2])
         yield Running(
             server, server.pid, Address("127.0.0.1", port, None if certificate is None else str(certificate))

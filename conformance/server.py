@@ -103,17 +103,21 @@ class Server:
         """The exit status, or None while the server runs."""
         return self._process.poll()
 
-    def wait_for_urls(self, transports: Sequence[str]) -> dict[str, str]:
+    def wait_for_urls(self, transports: Sequence[str], seconds: float | None = None) -> dict[str, str]:
         """Return the URL of each of *transports* as soon as the log tells it.
 
+        :param seconds: after which it is too late; None: 30
         :raises ServerError: the server ended, or did not tell them in time.
         """
-        deadline = time.monotonic() + _START_SECONDS
+        seconds = _START_SECONDS if seconds is None else seconds
+        deadline = time.monotonic() + seconds
         while True:
             urls = urls_in(self.text())
             if all(transport in urls for transport in transports):
                 return urls
-            self._check_starting(deadline, f"its log names no listener for {' and '.join(transports)}")
+            self._check_starting(
+                deadline, seconds, f"its log names no listener for {' and '.join(transports)}"
+            )
 
     def wait_for_port(self, port: int) -> None:
         """Return as soon as somebody listens on *port* of 127.0.0.1.
@@ -126,13 +130,13 @@ class Server:
                 socket.create_connection(("127.0.0.1", port), timeout=1).close()
                 return
             except OSError:
-                self._check_starting(deadline, f"nobody listens on port {port}")
+                self._check_starting(deadline, _START_SECONDS, f"nobody listens on port {port}")
 
-    def _check_starting(self, deadline: float, complaint: str) -> None:
+    def _check_starting(self, deadline: float, seconds: float, complaint: str) -> None:
         if self.status is not None:
             raise ServerError(f"the server ended with status {self.status} before it served:\n{self.tail()}")
         if time.monotonic() > deadline:
-            late = f"the server did not start within {_START_SECONDS:g} seconds: {complaint}"
+            late = f"the server did not start within {seconds:g} seconds: {complaint}"
             raise ServerError(f"{late}; its log:\n{self.tail()}")
         time.sleep(_POLL_SECONDS)
 
