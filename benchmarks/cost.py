@@ -19,6 +19,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -27,7 +28,7 @@ from pathlib import Path
 from benchmarks import contestants as who
 from benchmarks.building import BuildError, Tools, build
 from benchmarks.measuring import load_command, raise_descriptor_limit, run_load
-from benchmarks.processes import Running, running
+from benchmarks.processes import Running, descriptors, running
 from benchmarks.scenarios import Scenario
 from conformance.server import ServerError
 
@@ -37,6 +38,9 @@ PAGE = who.ROOT / "docs" / "performance" / "cost.md"
 
 #: For what is slow already to start and to answer under valgrind.
 _SECONDS = 120.0
+#: For a server to notice that its peers have gone, and how often is looked.
+_END_SECONDS = 10.0
+_POLL_SECONDS = 0.05
 _SERVERS = ("wsecho", "wsecho-onmessage", "autobahn", "limit")
 
 
@@ -71,7 +75,14 @@ LOADS = (
         Scenario("large", "echo, 8 connections, 64 KiB", "echo", 8, window=2, size=65536), "message", 32, 160
     ),
     Load(Scenario("fan-out", "broadcast to 100", "broadcast", 100, size=128), "delivery", 10, 40, each=100),
-    Load(Scenario("open", "handshakes, 16 at a time", "connect", 1, at_once=16), "handshake", 50, 200),
+    Load(
+        Scenario(
+            "open", "handshakes, 16 at a time, and the ends of their connections", "connect", 1, at_once=16
+        ),
+        "handshake",
+        50,
+        200,
+    ),
 )
 
 
@@ -117,9 +128,14 @@ def _serve(tools: Tools, target: Running, load: Load, number: int) -> None:
         command = load_command(tools, target, replace(load.scenario, connections=number), stall=_SECONDS)
     else:
         command = load_command(tools, target, load.scenario, messages=number, stall=_SECONDS)
+    before = descriptors(target.pid)
     report = run_load(command, _SECONDS)
     if "error" in report:
         raise ServerError(report["error"])
+    # The ends of its connections belong to it, or they would be counted with the next load, or by half.
+    deadline = time.monotonic() + _END_SECONDS
+    while descriptors(target.pid) > before and time.monotonic() < deadline:
+        time.sleep(_POLL_SECONDS)
 
 
 def _difference(few: float, many: float, load: Load) -> float:
@@ -209,13 +225,15 @@ def tables(costs: Sequence[Cost]) -> list[str]:
 def page(costs: Sequence[Cost], day: str, versions: Mapping[str, str]) -> str:
     """The page for the documentation."""
     servers = dict.fromkeys(one.server for one in costs)
-    measured = "; ".join(f"{name}: {versions[name]}" for name in servers if versions.get(name))
     lines = [
         "# What a message costs",
         "",
         "System calls and instructions in user mode, counted by strace and valgrind; what the kernel does is",
-        f"in neither. Written by `python -m benchmarks.cost --write-docs` on {day}, {who.machine()};",
-        f"{measured}.",
+        "in neither.",
+        "",
+        f"* Counted by `python -m benchmarks.cost --write-docs` on {day}.",
+        f"* Machine: {who.machine()}.",
+        *(f"* {name}: {versions[name]}." for name in servers if versions.get(name)),
         "",
         *tables(costs),
     ]

@@ -78,8 +78,8 @@ class PageTests(SynchronousTestCase):
             Cost("wsecho", "one", {"sendto": 1.0}),
         ]
         text = page(costs, "2026-11-27", {"wsecho": "wsecho 0.1.0"})
-        self.assertIn("on 2026-11-27, ", text)
-        self.assertIn("wsecho: wsecho 0.1.0.", text)
+        self.assertIn(" on 2026-11-27.\n", text)
+        self.assertIn("* wsecho: wsecho 0.1.0.\n", text)
         rows = [line for line in text.splitlines() if line.startswith("| ") and "for each" not in line]
         self.assertEqual(
             rows,
