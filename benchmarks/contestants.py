@@ -17,7 +17,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.building import Tools
@@ -50,6 +50,7 @@ class Contestant:
     :ivar programs: commands that must be found
     :ivar files: that must exist
     :ivar hint: the command that installs what it needs
+    :ivar further: of its environment
     """
 
     name: str
@@ -59,6 +60,16 @@ class Contestant:
     programs: tuple[str, ...] = ()
     files: tuple[Path, ...] = ()
     hint: str = ""
+    further: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """What is added to its environment."""
+        return {
+            "NODE_PATH": str(NODE_FOLDER / "node_modules"),
+            "QT_QPA_PLATFORM": "offscreen",
+            **self.further,
+        }
 
 
 def _files(certificate: Certificate | None) -> list[str]:
@@ -92,6 +103,8 @@ def _limit(tools: Tools, certificate: Certificate | None) -> list[str]:
     return [str(tools.limit), *files]
 
 
+#: The module that wsecho has when it was installed with a compiler.
+_COMPILED = "wsecho.wire._lane"
 _EXTRA = "python3 -m pip --python .venv install '.[benchmarks]'"
 
 _ALL = (
@@ -101,6 +114,14 @@ _ALL = (
         "wsecho's `ServerProtocol`, an `onMessage` in Python for each message",
         _python("onmessage"),
         {"wsecho": "wsecho"},
+    ),
+    Contestant(
+        "wsecho-pure",
+        "`twistd wsecho` without its compiled part",
+        _wsecho,
+        {"wsecho": _COMPILED},
+        hint="it is the same as wsecho here; install wsecho with a C compiler",
+        further={"WSECHO_PURE": "1"},
     ),
     Contestant(
         "autobahn",
@@ -152,11 +173,6 @@ _ALL = (
 CONTESTANTS = {contestant.name: contestant for contestant in _ALL}
 
 
-def environment() -> dict[str, str]:
-    """What contestants need in theirs."""
-    return {"NODE_PATH": str(NODE_FOLDER / "node_modules"), "QT_QPA_PLATFORM": "offscreen"}
-
-
 def _imports(module: str) -> bool:
     """Whether a module can be imported, in a process of its own: Qt's needs libraries that may be missing."""
     with suppress(ModuleNotFoundError):
@@ -171,7 +187,7 @@ def missing(contestants: Iterable[Contestant]) -> dict[str, str]:
     """By the name of each that cannot be started here: what is not there, and what installs it."""
     found: dict[str, str] = {}
     for contestant in contestants:
-        gone = [name for name, module in contestant.packages.items() if not _imports(module)]
+        gone = [module for module in contestant.packages.values() if not _imports(module)]
         gone += [program for program in contestant.programs if shutil.which(program) is None]
         gone += [file.name for file in contestant.files if not file.exists()]
         if gone:
@@ -193,6 +209,9 @@ def versions(contestants: Iterable[Contestant]) -> dict[str, str]:
             said = subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout
             parts.append(f"{program} {said.strip()}")
         parts += [_package_version(file) for file in contestant.files]
+        if "wsecho" in contestant.packages:
+            pure = "WSECHO_PURE" in contestant.further or not _imports(_COMPILED)
+            parts.append("pure Python" if pure else "with its compiled part")
         found[contestant.name] = ", ".join(parts)
     return found
 

@@ -161,7 +161,7 @@ def count_calls(server: who.Contestant, load: Load, tools: Tools) -> dict[str, f
     """System calls for one unit, by name; those that do not grow with the load are left out."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        with running(server.command(tools, None), folder, None, who.environment()) as target:
+        with running(server.command(tools, None), folder, None, server.environ) as target:
             few, many = (
                 _calls_of(tools, target, load, number, folder / "calls") for number in (load.few, load.many)
             )
@@ -179,7 +179,7 @@ def count_instructions(server: who.Contestant, load: Load, tools: Tools) -> floa
             command = [sys.executable, *command]
         valgrind = ["valgrind", "--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={dump}"]
         # Equal hashes: a dictionary that happens to collide is no difference between two loads.
-        environ = who.environment() | {"PYTHONHASHSEED": "0"}
+        environ = server.environ | {"PYTHONHASHSEED": "0"}
         with running([*valgrind, *command], folder, None, environ, _SECONDS) as target:
             _control("-i", "on", target.pid)
             counted = []

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.building import Tools
-from benchmarks.contestants import Certificate, Contestant, environment
+from benchmarks.contestants import Certificate, Contestant
 from benchmarks.processes import CLIENT_CORES, SERVER_CORES, Running, on_cores, resident_bytes, running
 from benchmarks.scenarios import Scenario
 from conformance.server import ServerError
@@ -169,7 +169,7 @@ def _measure_once(
     command = contestant.command(tools, certificate if scenario.tls else None)
     with tempfile.TemporaryDirectory(prefix="wsecho-benchmarks-") as folder:
         shown = certificate.certificate if scenario.tls else None
-        with running(command, Path(folder), shown, environment()) as target:
+        with running(command, Path(folder), shown, contestant.environ) as target:
             if scenario.mode == "hold":
                 return replace(found, value=_memory(tools, target, scenario))
             with _held(tools, target, scenario, scenario.held):

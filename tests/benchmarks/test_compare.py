@@ -48,7 +48,7 @@ class RunTests(SynchronousTestCase):
         tools()
         status, out, _ = run("--list")
         self.assertEqual(status, 0)
-        self.assertRegex(out, r"^servers: wsecho, wsecho-onmessage, autobahn, ")
+        self.assertRegex(out, r"^servers: wsecho, wsecho-onmessage, ")
         self.assertRegex(out, r"\nscenarios: e1, e2, ")
 
     def test_failures(self) -> None:

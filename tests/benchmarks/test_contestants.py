@@ -5,7 +5,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from benchmarks.contestants import CONTESTANTS, Certificate, environment, missing, versions
+from benchmarks.contestants import CONTESTANTS, Certificate, missing, versions
 from benchmarks.measuring import load_command, run_load
 from benchmarks.processes import running
 from benchmarks.scenarios import Scenario
@@ -26,7 +26,7 @@ class ServingTests(SynchronousTestCase):
         folder.mkdir()
         command = CONTESTANTS[name].command(tools(), certificate)
         shown = None if certificate is None else certificate.certificate
-        with running(command, folder, shown, environment()) as target:
+        with running(command, folder, shown, CONTESTANTS[name].environ) as target:
             for scenario in (ECHO, LARGE, BROADCAST):
                 load = replace(scenario, tls=certificate is not None)
                 report = run_load(load_command(tools(), target, load, messages=20), 0)
@@ -70,10 +70,10 @@ class MissingTests(SynchronousTestCase):
         self.assertEqual(
             gone,
             {
-                "a": "no picows: install it",
+                "a": "no no_such_module: install it",
                 "b": "no no-such-program: do",
                 "c": "no package: do",
-                "d": "no twisted: do",
+                "d": "no twisted.web.no_such: do",
             },
         )
 
@@ -86,5 +86,5 @@ class MissingTests(SynchronousTestCase):
     def test_hints(self) -> None:
         """Whoever may be missing comes with a command that installs it."""
         for contestant in CONTESTANTS.values():
-            needs = set(contestant.packages) - {"wsecho", "autobahn", "twisted"}
+            needs = set(contestant.packages.values()) - {"wsecho", "autobahn", "twisted"}
             self.assertEqual(bool(contestant.hint), bool(needs or contestant.programs), contestant.name)
