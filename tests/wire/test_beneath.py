@@ -6,11 +6,13 @@ import ast
 import contextlib
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import trustme
 from autobahn.twisted.websocket import WebSocketClientProtocol, WebSocketServerProtocol
 from OpenSSL import SSL
+from twisted.internet import tcp
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory
 from twisted.internet.task import Clock
@@ -25,9 +27,11 @@ from wsecho.wire.beneath import (
     ReactorTimer,
     SilentLogger,
     attributes_of_autobahn,
+    can_learn_peer,
     certificate_problem,
     missing,
     queued_bytes,
+    send_now,
 )
 
 
@@ -110,6 +114,45 @@ class TimerTests(SynchronousTestCase):
         late.cancel()
         self.assertEqual(len(self.calls), 1)
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
+class SendNowTests(SynchronousTestCase):
+    """What is handed to the kernel past a transport."""
+
+    def transport(self, kind: Any = tcp.Server) -> Any:
+        """A transport of Twisted's without a socket, that notes what is sent."""
+        transport: Any = kind.__new__(kind)
+        transport.disconnecting = False
+        self.sent: list[bytes] = []
+
+        def send(data: bytes) -> int:
+            self.sent.append(data)
+            return len(data)
+
+        transport.socket = SimpleNamespace(send=send)
+        return transport
+
+    def test_plain(self) -> None:
+        """A server's TCP connection takes it."""
+        self.assertEqual(send_now(self.transport(), b"data"), 4)
+        self.assertEqual(self.sent, [b"data"])
+
+    def test_others(self) -> None:
+        """Whatever is something else, has become TLS, or is ending, takes nothing."""
+
+        class Other(tcp.Server):
+            pass
+
+        over_tls, ending = self.transport(), self.transport()
+        over_tls.TLS, ending.disconnecting = True, True
+        for transport in (StringTransport(), self.transport(Other), over_tls, ending):
+            self.assertEqual(send_now(transport, b"data"), 0)
+        self.assertEqual(self.sent, [])
+
+    def test_who_can_learn_their_peer(self) -> None:
+        """All but a server's TCP connection may be wrappers."""
+        self.assertFalse(can_learn_peer(self.transport()))
+        self.assertTrue(can_learn_peer(StringTransport()))
 
 
 class LoggerTests(SynchronousTestCase):

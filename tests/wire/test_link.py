@@ -7,7 +7,7 @@ import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred
@@ -23,6 +23,7 @@ from zope.interface.verify import verifyObject
 
 import wsecho
 from tests.wire.harness import Loopback, Socket, Transport, certificates
+from wsecho.wire.beneath import queued_bytes
 from wsecho.wire.link import Hold, Link
 
 
@@ -493,6 +494,54 @@ class SocketTests(TestCase):
         self.assertEqual(client.received, bytes(1024 * 1024))
         self.assertIsInstance(await self.server.ended, ConnectionDone)
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    async def test_first_output_is_written_at_once(self) -> None:
+        """The first output is the kernel's when write_first returns, and all that comes later follows in
+        order."""
+        client = await Loopback(self, self.factory).connect()
+        link, handle = self.server.link, cast(Any, self.server.transport)
+        link.write_first(b"first ")
+        self.assertEqual(queued_bytes(handle), 0)
+        link.write(b"second ")
+        link.write_first(b"third")
+        self.assertEqual(link.queued_bytes, len(b"second third"))
+        self.assertEqual(await client.until(lambda data: b"third" in data), b"first second third")
+
+    async def test_first_output_is_taken_in_part(self) -> None:
+        """What the kernel does not take of the first output follows."""
+
+        class Narrow:
+            """A socket whose kernel takes three bytes at first."""
+
+            def __init__(self, real: Any) -> None:
+                self.real = real
+
+            def send(self, data: bytes) -> int:
+                handle.socket = self.real
+                return int(self.real.send(data[:3]))
+
+        client = await Loopback(self, self.factory).connect()
+        handle: Any = self.server.transport
+        handle.socket = Narrow(handle.socket)
+        self.server.link.write_first(b"first second")
+        self.assertEqual(self.server.link.queued_bytes, len(b"st second"))
+        self.assertEqual(await client.until(lambda data: b"second" in data), b"first second")
+
+    async def test_first_output_to_a_peer_that_left(self) -> None:
+        """A broken connection is found out by the transport, not by whoever writes."""
+        client = await Loopback(self, self.factory).connect()
+        handle: Any = self.server.transport
+
+        class Broken:
+            """A socket whose peer has reset the connection."""
+
+            def send(self, data: bytes) -> int:
+                handle.socket = real
+                raise ConnectionResetError()
+
+        real, handle.socket = handle.socket, Broken()
+        self.server.link.write_first(b"first")
+        self.assertEqual(await client.until(lambda data: data == b"first"), b"first")
 
     async def test_reads_after_the_half_close(self) -> None:
         """Bytes that arrive after finish are read: a reset would destroy what is on its way to the peer."""

@@ -24,6 +24,7 @@ from autobahn.twisted.websocket import (
 )
 from autobahn.websocket import protocol
 from OpenSSL import _util
+from twisted.internet import tcp
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 __all__ = [
@@ -38,9 +39,11 @@ __all__ = [
     "SilentLogger",
     "attributes_of_autobahn",
     "bottom_transport",
+    "can_learn_peer",
     "certificate_problem",
     "missing",
     "queued_bytes",
+    "send_now",
 ]
 
 # Autobahn's annotations are partial and wrong in places (a Failure is "str"); to mypy its classes are Any.
@@ -156,6 +159,27 @@ def queued_bytes(transport: Any) -> int:
             queued += len(data) - getattr(transport, "offset", 0) + getattr(transport, "_tempDataLen", 0)
         transport = below
     return queued
+
+
+def send_now(transport: Any, data: bytes) -> int:
+    """Hand ``data`` to the kernel now, where nothing of Twisted's is in between: an ordinary TCP connection of a
+    server, without TLS. Only for what is written first: what waits in the transport would come later.
+
+    :returns: how many bytes the kernel took; 0 also when the transport is another, and when the connection is
+        broken, which the transport will find out for itself
+    """
+    if type(transport) is not tcp.Server or transport.TLS or transport.disconnecting:
+        return 0
+    try:
+        sent: int = transport.socket.send(data)
+    except OSError:
+        return 0
+    return sent
+
+
+def can_learn_peer(transport: Any) -> bool:
+    """Whether a transport may name another peer later: one that wraps another, for it may read a proxy's header."""
+    return type(transport) is not tcp.Server
 
 
 def certificate_problem(handle: Any) -> str:

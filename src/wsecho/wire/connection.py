@@ -85,7 +85,7 @@ class Connection(Start, Intake):
     _octets_at_ping = 0
     _output_at_ping = (0, 0)
     _frame_before_pong: Any = None
-    _named: PeerAddress | None = None
+    _named_after: Any = None
     _described_path = "-"
     _described_origin = "-"
 
@@ -468,11 +468,10 @@ class Connection(Start, Intake):
         """Take over the peer's address from the transport. A transport behind a proxy has the client's only
         when its first bytes have arrived."""
         address = self.link.getPeer()
-        host, port = getattr(address, "host", None), getattr(address, "port", None)
-        known = self._named
-        if known is None or (known.host, known.port) != (host, port):
-            self._named = PeerAddress.of(host, port)
-            self._is_from(self._named)
+        if address is self._named_after:
+            return
+        self._named_after = address
+        self._is_from(PeerAddress.of(getattr(address, "host", None), getattr(address, "port", None)))
 
     def _is_from(self, address: PeerAddress) -> None:
         self.peer_address = address

@@ -23,6 +23,7 @@ from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime, IS
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from wsecho.wire.beneath import can_learn_peer
 from wsecho.wire.outbox import Outbox
 
 __all__ = ["Hold", "Link", "LinkOwner"]
@@ -101,7 +102,7 @@ class Link:
 
     def getPeer(self) -> IAddress:
         """The peer's address; behind ``haproxy:`` endpoints the client's, not the proxy's."""
-        if self._transport is not None:
+        if self._transport is not None and can_learn_peer(self._transport):
             self._peer = self._transport.getPeer()
         return self._peer
 
@@ -176,6 +177,11 @@ class Link:
         is ending: the Close frame or HTTP answer is the last word."""
         if not self._finishing and self._transport is not None:
             self.outbox.write(data)
+
+    def write_first(self, data: bytes) -> None:
+        """Write the first output of the connection; see :meth:`wsecho.wire.outbox.Outbox.write_first`."""
+        if not self._finishing and self._transport is not None:
+            self.outbox.write_first(data)
 
     def write_urgent(self, kind: str, data: bytes) -> None:
         """Write a control frame, ahead of what waits; see :meth:`wsecho.wire.outbox.Outbox.write_urgent`."""

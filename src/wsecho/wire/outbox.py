@@ -25,7 +25,7 @@ from typing import Any
 from twisted.internet.interfaces import IPullProducer
 from zope.interface import implementer
 
-from wsecho.wire.beneath import bottom_transport, queued_bytes
+from wsecho.wire.beneath import bottom_transport, queued_bytes, send_now
 
 __all__ = ["LEAST_COST", "WINDOW", "Outbox"]
 
@@ -130,6 +130,14 @@ class Outbox:
             self._give(data)
         else:
             self._wait(data, is_droppable)
+
+    def write_first(self, data: bytes) -> None:
+        """Write what is to be the first output of the connection: the kernel has room for it and takes it
+        now, where the transport would arm the reactor, write in its next turn, and disarm it."""
+        if self._bottom is None:
+            data = data[send_now(self._transport, data) :]
+        if data:
+            self.write(data)
 
     def make_room(self) -> bool:
         """Drop messages, the oldest first, until the outbox is not full.
