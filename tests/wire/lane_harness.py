@@ -32,6 +32,9 @@ class Owner:
     def lane_part_began(self) -> None:
         self.told.append("part began")
 
+    def lane_broke(self) -> None:
+        self.told.append("broke")
+
     def stands_between_messages(self) -> bool:
         return self.is_between_messages
 

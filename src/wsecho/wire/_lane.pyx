@@ -165,7 +165,7 @@ cdef class Lane:
     cdef size_t cork_size
     cdef int fd
     cdef uint32_t index, generation, utf8
-    cdef bint open, held, queued, echoes, unusual, is_pending, is_watched
+    cdef bint open, held, paused, queued, echoes, unusual, is_pending, is_watched
     cdef uint8_t early_size
     cdef lane_head head
     cdef Why why
@@ -516,11 +516,15 @@ cdef class Lane:
         :returns: False when they are not for the lane: the link then queues them
         """
         cdef Cork *cork = self.cork
+        if self.is_queued():
+            if cork != NULL:
+                self.flush_cork()
+            return False
         if cork != NULL:
             make_room(cork, PyBytes_GET_SIZE(data))
             memcpy(cork.data + cork.n, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
             cork.n += PyBytes_GET_SIZE(data)
-            if self.queued or cork.n >= self.cork_size:
+            if cork.n >= self.cork_size:
                 self.flush_cork()
             return True
         if self.fd < 0:
@@ -653,14 +657,22 @@ cdef class Lane:
     # -- who reads -----------------------------------------------------------------------------------------------
 
     def hold(self):
-        """Read nothing, and tell of nothing, until ``release``."""
+        """Tell of nothing until ``release``."""
         self.held = True
+
+    def release(self):
+        """Tell of messages again."""
+        self.held = False
+
+    def pause(self):
+        """Read nothing until ``resume``."""
+        self.paused = True
         if self.pump is not None:
             self.pump.unwatch(self)
 
-    def release(self):
+    def resume(self):
         """Read again."""
-        self.held = False
+        self.paused = False
         if self.pump is not None and self.cork == NULL:
             self.pump.watch(self)
 
@@ -674,6 +686,11 @@ cdef class Lane:
         self.fd = -1
         if self.pump is not None and self.cork == NULL:
             self.pump.give_back(self)
+
+    def drop(self):
+        """An exception came out of the connection's own code."""
+        if self.owner is not None:
+            self.owner.lane_broke()
 
     def abandon(self):
         """The socket has been closed: its number may be somebody else's."""

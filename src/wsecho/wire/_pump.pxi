@@ -85,7 +85,7 @@ cdef class Pump:
         lane.pump = self
         if len(self) == 1:
             self.begin_watching()
-        if not lane.held and not self.watch(lane):
+        if not lane.paused and not self.watch(lane):
             self.forget(lane)
             return False
         return True
@@ -258,7 +258,7 @@ cdef class Pump:
         if lane.pump is self:
             if not lane.open:
                 self.give_back(lane)
-            elif not lane.held:
+            elif not lane.paused:
                 self.watch(lane)
         return 0
 

@@ -52,6 +52,9 @@ class LaneOwner(Protocol):
     def lane_part_began(self) -> None:
         """A frame has begun, of which the rest is on its way."""
 
+    def lane_broke(self) -> None:
+        """An exception came out of one of these calls."""
+
     def stands_between_messages(self) -> bool:
         """Whether Autobahn is in the middle of nothing, so that the lane may take the next frame."""
 

@@ -1,0 +1,112 @@
+"""The pump: one descriptor for many plain sockets, read in one native loop.
+
+Rules of this file: it says which connections the pump reads, and joins the compiled part to the reactor. A
+transport that the pump reads is in none of the reactor's lists of readers: the link owns that, and takes it
+back before anything is ended. Only the reactor for epoll has a pump; everywhere else transports read as
+always.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from twisted.internet import tcp, unix
+from twisted.internet.interfaces import IDelayedCall, IReadDescriptor
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from wsecho.wire.lane import native
+
+if TYPE_CHECKING:
+    from wsecho.wire._lane import Pump as _Native
+else:
+    _Native = object if native is None else native.Pump
+
+__all__ = ["Pump", "plain_socket", "pump_of"]
+
+_log = Logger("wsecho")
+_pumps: WeakKeyDictionary[Any, Pump] = WeakKeyDictionary()
+
+
+@implementer(IReadDescriptor)
+class Pump(_Native):
+    """Reads the connections of one reactor.
+
+    :param reactor: ``IReactorFDSet`` and ``IReactorTime``
+    """
+
+    def __init__(self, reactor: Any) -> None:
+        super().__init__()
+        self._reactor = reactor
+        self._call: IDelayedCall | None = None
+
+    def doRead(self) -> None:
+        """A socket is readable."""
+        self.turn()
+
+    def logPrefix(self) -> str:
+        """The name of what runs, for ``twisted.python.log``."""
+        return "wsecho"
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The reactor drops everything that it reads: transports shall hear of it, too."""
+        self.stop()
+
+    # Watched only while it has something to read: a reader that stays behind keeps a reactor that is cleaned
+    # up, as trial does, from being empty.
+
+    def begin_watching(self) -> None:
+        self._reactor.addReader(self)
+
+    def end_watching(self) -> None:
+        self._reactor.removeReader(self)
+
+    def need_turn(self) -> None:
+        if self._call is None:
+            self._call = self._reactor.callLater(0, self._turn)
+
+    def _turn(self) -> None:
+        self._call = None
+        self.turn()
+
+    def broke(self, lane: Any) -> None:
+        # Nothing of the program's comes here; whatever it is, it must not stop the others.
+        _log.failure("a connection broke in the pump")
+        lane.drop()
+
+
+def pump_of(reactor: Any) -> Pump | None:
+    """The pump of a reactor that runs; None when it can have none.
+
+    It is made when the reactor runs, not before: a daemon forks first, and a fork shares what is registered.
+    """
+    kind = type(reactor)
+    if native is None or (kind.__module__, kind.__name__) != (
+        "twisted.internet.epollreactor",
+        "EPollReactor",
+    ):
+        return None
+    pump = _pumps.get(reactor)
+    if pump is None and reactor.running:
+        pump = _pumps[reactor] = Pump(reactor)
+        # A transport that the pump reads would hear nothing of the reactor's end.
+        reactor.addSystemEventTrigger("before", "shutdown", pump.stop)
+    return pump
+
+
+def plain_socket(transport: Any) -> Any:
+    """The socket of a transport that is nothing but a socket; None for TLS and for every wrapper."""
+    return transport.getHandle() if type(transport) in (tcp.Server, unix.Server) else None
+
+
+def _forget_all() -> None:
+    for pump in _pumps.values():
+        pump.forget_all()
+    _pumps.clear()
+
+
+if native is not None:
+    os.register_at_fork(after_in_child=_forget_all)

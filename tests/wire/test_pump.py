@@ -1,0 +1,421 @@
+"""Tests for the pump: who is read, in which order, and that a connection that has left is never mistaken for
+another."""
+
+import os
+import socket
+import struct
+from typing import Any
+from unittest import mock
+
+from twisted.internet import reactor as _reactor
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.wire.harness import BINARY, PING, TEXT, Frame, frame, parse_frames
+from tests.wire.lane_harness import Case
+from wsecho.wire import pump
+from wsecho.wire.lane import native
+from wsecho.wire.pump import Pump, plain_socket, pump_of
+
+reactor: Any = _reactor
+
+
+class ChoiceTests(SynchronousTestCase):
+    """Who has a pump."""
+
+    def test_other_reactors(self) -> None:
+        """A reactor that is not the one for epoll has none."""
+        self.assertIsNone(pump_of(Clock()))
+
+    def test_other_transports(self) -> None:
+        """A transport that is not exactly a socket of Twisted's, as TLS and wrappers, is not read."""
+        self.assertIsNone(plain_socket(mock.Mock()))
+
+    def test_without_compiled_part(self) -> None:
+        """Without the compiled part there is none."""
+        self.patch(pump, "native", None)
+        self.assertIsNone(pump_of(reactor))
+
+
+class Reactor(Clock):
+    """Notes who is read.
+
+    :ivar readers: the descriptors that are watched
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.readers: list[Any] = []
+
+    def addReader(self, reader: Any) -> None:
+        self.readers.append(reader)
+
+    def removeReader(self, reader: Any) -> None:
+        self.readers.remove(reader)
+
+
+if native is not None:
+
+    class Member(Case):
+        """A lane in a pump, with the peer's end of its socket."""
+
+        def __init__(self, pump: Pump, **options: Any) -> None:
+            self.ours, self.peer = socket.socketpair()
+            self.ours.setblocking(False)
+            self.peer.setblocking(False)
+            super().__init__(fd=self.ours.fileno(), **options)
+            self.adopted = pump.adopt(self.lane)
+
+        def received(self) -> bytes:
+            """What the peer can read now."""
+            try:
+                return self.peer.recv(1 << 20)
+            except BlockingIOError:
+                return b""
+
+        def end(self) -> None:
+            """Close both ends, the pump's as Twisted does: the socket first."""
+            self.ours.close()
+            self.peer.close()
+            self.lane.abandon()
+
+    class PumpTestCase(SynchronousTestCase):
+        """A test with a pump on a reactor of its own."""
+
+        def setUp(self) -> None:
+            self.reactor = Reactor()
+            self.pump = Pump(self.reactor)
+            self.addCleanup(self.pump.stop)
+            self.members: list[Member] = []
+
+        def member(self, **options: Any) -> Member:
+            member = Member(self.pump, **options)
+            self.assertTrue(member.adopted)
+            self.members.append(member)
+            self.addCleanup(member.end)
+            return member
+
+    class ReadTests(PumpTestCase):
+        """What the pump reads."""
+
+        def test_messages(self) -> None:
+            """Messages of every connection are told of, and answers leave in one piece for each."""
+            members = [self.member() for _ in range(5)]
+            for i, member in enumerate(members):
+                member.owner.do = member.lane.send
+                member.peer.send(frame(TEXT, b"a%d" % i) + frame(BINARY, b"b%d" % i))
+            self.pump.turn()
+            for i, member in enumerate(members):
+                self.assertEqual(member.owner.told, [(b"a%d" % i, False), (b"b%d" % i, True)])
+                self.assertEqual(
+                    list(parse_frames(member.received())),
+                    [Frame(TEXT, b"a%d" % i), Frame(BINARY, b"b%d" % i)],
+                )
+
+        def test_large_message(self) -> None:
+            """A message larger than what is read at a time arrives whole, and so does its echo."""
+            member = self.member(limit=1 << 30, echoes=True)
+            payload = os.urandom(3_000_000)
+            data, got = frame(BINARY, payload) + frame(TEXT, b"next"), b""
+            for _ in range(10_000):
+                if data:
+                    try:
+                        data = data[member.peer.send(data) :]
+                    except BlockingIOError:
+                        pass
+                self.pump.turn()
+                got += member.received()
+                if not data and len(got) + len(member.link.queued) >= len(payload) + 16:
+                    break
+            got += member.link.queued
+            self.assertEqual(list(parse_frames(got)), [Frame(BINARY, payload), Frame(TEXT, b"next")])
+
+        def test_unusual(self) -> None:
+            """A ping among messages goes to the protocol in its place; what follows it is taken again."""
+            member = self.member()
+            ping = frame(PING, b"?")
+            member.peer.send(frame(TEXT, b"one") + ping + frame(TEXT, b"two"))
+            self.pump.turn()
+            self.assertEqual(member.owner.told, [(b"one", False), ping, (b"two", False)])
+
+        def test_fragments(self) -> None:
+            """From a fragment on, everything goes to the protocol, until it stands between messages again."""
+            member = self.member()
+            member.owner.is_between_messages = True
+            member.peer.send(frame(TEXT, b"one") + frame(TEXT, b"a", fin=False) + frame(TEXT, b"b"))
+            self.pump.turn()
+            self.assertEqual(
+                member.owner.told, [(b"one", False), frame(TEXT, b"a", fin=False) + frame(TEXT, b"b")]
+            )
+            member.owner.is_between_messages = False
+            member.peer.send(frame(TEXT, b"two"))
+            self.pump.turn()
+            self.assertEqual(member.owner.told[2:], [frame(TEXT, b"two")])
+            member.owner.is_between_messages = True
+            member.peer.send(frame(TEXT, b"three"))
+            self.pump.turn()
+            self.assertEqual(member.owner.told[3:], [(b"three", False)])
+
+        def test_budget(self) -> None:
+            """A peer that sends more than its share of a turn is told of as far as that goes; the protocol
+            keeps the rest."""
+            member, other = self.member(), self.member()
+            one = frame(BINARY, b"")
+            member.peer.send(one * 1000)
+            other.peer.send(frame(TEXT, b"other"))
+            self.pump.turn()
+            *told, rest = member.owner.told
+            self.assertEqual(set(told), {(b"", True)})
+            self.assertLess(len(told), 500)
+            self.assertEqual(len(told) * len(one) + len(rest), 1000 * len(one))
+            self.assertEqual(other.owner.told, [(b"other", False)])
+
+        def test_paused(self) -> None:
+            """A paused connection is not read, and one that is resumed is."""
+            member = self.member()
+            member.lane.pause()
+            member.peer.send(frame(TEXT, b"one"))
+            self.pump.turn()
+            self.assertEqual(member.owner.told, [])
+            member.lane.resume()
+            self.pump.turn()
+            self.assertEqual(member.owner.told, [(b"one", False)])
+
+        def test_paused_and_reset(self) -> None:
+            """A paused connection whose peer resets does not make the pump readable for ever."""
+            member = self.member()
+            member.lane.pause()
+            member.peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            member.peer.close()
+            with self.assertRaises(BlockingIOError):
+                self.members_ready()
+
+        def members_ready(self) -> None:
+            import select
+
+            if not select.select([self.pump], [], [], 0)[0]:
+                raise BlockingIOError
+
+        def test_pausing_and_resuming_in_a_message(self) -> None:
+            """A program that pauses and resumes while it handles a message is read on."""
+            member = self.member()
+
+            def both(payload: bytes, is_binary: bool) -> None:
+                member.lane.pause()
+                member.lane.resume()
+
+            member.owner.do = both
+            for name in (b"one", b"two"):
+                member.peer.send(frame(TEXT, name))
+                self.pump.turn()
+            self.assertEqual(member.owner.told, [(b"one", False), (b"two", False)])
+
+        def test_exception(self) -> None:
+            """An exception out of one connection's own code ends that connection, and nobody else notices."""
+            member, other = self.member(), self.member()
+            member.owner.dataReceived = mock.Mock(side_effect=ValueError)  # type: ignore[method-assign]
+            member.peer.send(frame(PING))
+            other.peer.send(frame(TEXT, b"other"))
+            self.pump.turn()
+            self.assertEqual(member.owner.told, ["broke"])
+            self.assertEqual(other.owner.told, [(b"other", False)])
+            self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+
+        def test_turn_in_a_turn(self) -> None:
+            """A program that makes the reactor turn while it handles a message reads nothing out of order."""
+            member = self.member()
+            member.owner.do = lambda *message: self.pump.turn()
+            member.peer.send(frame(TEXT, b"one") + frame(TEXT, b"two"))
+            self.pump.turn()
+            self.assertEqual(member.owner.told, [(b"one", False), (b"two", False)])
+
+    class WriteTests(PumpTestCase):
+        """What is sent, and when."""
+
+        def test_at_once(self) -> None:
+            """Outside a turn, what is written is sent at once."""
+            member = self.member()
+            member.lane.send(b"one", False)
+            self.assertEqual(member.received(), b"\x81\x03one")
+
+        def test_joined(self) -> None:
+            """What others send to a connection in a turn is sent at its end, in order."""
+            member, sender = self.member(), self.member()
+
+            def tell(payload: bytes, is_binary: bool) -> None:
+                member.lane.send(payload, is_binary)
+                member.lane.post(b"\x81\x01!", 1)
+                self.assertEqual(member.received(), b"")
+
+            sender.owner.do = tell
+            sender.peer.send(frame(TEXT, b"one") + frame(TEXT, b"two"))
+            self.pump.turn()
+            self.assertEqual(member.received(), b"\x81\x03one\x81\x01!\x81\x03two\x81\x01!")
+            self.assertEqual(member.counters.outgoingWebSocketMessages, 4)
+
+        def test_posted_outside_a_turn(self) -> None:
+            """What is posted outside a turn is sent in the next, with what was posted after it; what is
+            written meanwhile does not overtake it."""
+            member = self.member()
+            self.assertTrue(member.lane.post(b"\x81\x01a", 1))
+            member.lane.send(b"b", False)
+            self.assertTrue(member.lane.post(b"\x81\x01c", 1))
+            self.assertEqual(member.received(), b"")
+            self.reactor.advance(0)
+            self.assertEqual(member.received(), b"\x81\x01a\x81\x01b\x81\x01c")
+
+        def test_posted_before_close(self) -> None:
+            """What was posted is sent before the connection closes."""
+            member = self.member()
+            member.lane.post(b"\x81\x01a", 1)
+            member.lane.close()
+            self.assertEqual(member.received(), b"\x81\x01a")
+            self.reactor.advance(0)
+
+        def test_much_is_not_kept(self) -> None:
+            """What is posted to one connection in one turn is sent when it is much."""
+            member = self.member()
+            for _ in range(10):
+                member.lane.post(lane_frame(20_000), 20_000)
+            self.assertGreater(len(member.received()), 100_000)
+            self.reactor.advance(0)
+
+        def test_peer_that_does_not_read(self) -> None:
+            """What the kernel does not take is queued, in order, and nothing is sent around it until that has
+            been flushed."""
+            member = self.member()
+            member.link.has_flushed = False
+            sent = b""
+            for i in range(200):
+                member.lane.send(b"%05d" % i * 2000, False)
+                sent += native.encode(b"%05d" % i * 2000, False)
+            self.assertFalse(member.lane.post(b"\x81\x01a", 1))
+            self.assertFalse(member.lane.put(b"\x81\x01a"))
+            got = member.received()
+            while more := member.received():
+                got += more
+            self.assertGreater(len(member.link.queued), 0)
+            self.assertEqual(got + member.link.queued, sent)
+            member.link.has_flushed = True
+            member.lane.send(b"x", False)
+            self.assertEqual(member.received(), b"\x81\x01x")
+
+        def test_reset_while_writing(self) -> None:
+            """What cannot be written because the peer is gone is left to the transport, which finds out."""
+            member = self.member()
+            member.peer.close()
+            member.lane.send(b"x", False)
+            self.assertEqual(member.link.queued, b"\x81\x01x")
+
+    class LeavingTests(PumpTestCase):
+        """Connections that come and leave."""
+
+        def test_reader(self) -> None:
+            """The reactor watches the pump while it has something to read."""
+            self.assertEqual(self.reactor.readers, [])
+            member = self.member()
+            self.assertEqual(self.reactor.readers, [self.pump])
+            member.lane.close()
+            self.assertEqual(self.reactor.readers, [])
+            self.assertEqual(len(self.pump), 0)
+
+        def test_finished(self) -> None:
+            """A connection whose peer has finished is given back: the transport reports the end."""
+            member = self.member()
+            member.peer.send(frame(TEXT, b"last"))
+            member.peer.shutdown(socket.SHUT_WR)
+            self.pump.turn()
+            self.pump.turn()
+            self.assertEqual(member.owner.told, [(b"last", False)])
+            self.assertTrue(member.link.reads)
+            self.assertFalse(member.lane.is_in_pump)
+
+        def test_gone(self) -> None:
+            """So is one whose peer is gone, with what it sent before unread: the transport reads that."""
+            member = self.member()
+            member.peer.send(frame(TEXT, b"last"))
+            member.peer.close()
+            self.pump.turn()
+            self.assertTrue(member.link.reads)
+            self.assertEqual(member.ours.recv(100), frame(TEXT, b"last"))
+
+        def test_closed_in_a_message(self) -> None:
+            """When a program closes while it handles a message, the rest goes to the protocol, and only then is
+            the connection given back: the transport may not read what came later first."""
+            member = self.member()
+            order = member.owner.told
+            member.owner.do = lambda *message: member.lane.close()
+            member.link.read_by_transport = lambda: order.append("back")  # type: ignore[method-assign]
+            member.peer.send(frame(TEXT, b"one") + frame(TEXT, b"two"))
+            self.pump.turn()
+            self.assertEqual(order, [(b"one", False), frame(TEXT, b"two"), "back"])
+
+        def test_ended_while_its_event_waits(self) -> None:
+            """A connection that one handled earlier in the same turn has ended is not read, although the
+            kernel told of it: not even when another has its descriptor's number and its place by then."""
+            first, second = self.member(), self.member()
+            late: list[Member] = []
+
+            def end_the_other(payload: bytes, is_binary: bool) -> None:
+                other = second if payload == b"first" else first
+                other.end()
+                late.append(self.member())
+                late[0].peer.send(frame(TEXT, b"late"))
+
+            for name, member in ((b"first", first), (b"second", second)):
+                member.owner.do = end_the_other
+                member.peer.send(frame(TEXT, name))
+            self.pump.turn()
+            self.assertEqual(len(first.owner.told) + len(second.owner.told), 1)
+            self.assertEqual(late[0].owner.told, [])
+            self.pump.turn()
+            self.assertEqual(late[0].owner.told, [(b"late", False)])
+
+        def test_copy_of_the_descriptor(self) -> None:
+            """A descriptor of which a copy lives on, as in a child process, is not read under the number of
+            another connection."""
+            member = self.member()
+            copy = os.dup(member.ours.fileno())
+            self.addCleanup(os.close, copy)
+            peer = member.peer.dup()
+            self.addCleanup(peer.close)
+            member.end()
+            other = self.member()
+            peer.send(frame(TEXT, b"to nobody"))
+            self.pump.turn()
+            self.assertEqual(other.owner.told, [])
+            self.assertEqual(member.owner.told, [])
+
+        def test_stop(self) -> None:
+            """A pump that stops gives everything back, and takes nobody any more."""
+            member = self.member()
+            member.lane.post(b"\x81\x01a", 1)
+            self.pump.stop()
+            self.assertTrue(member.link.reads)
+            self.assertEqual(member.received(), b"\x81\x01a")
+            self.assertEqual(self.reactor.readers, [])
+            self.assertFalse(Member(self.pump).adopted)
+            self.reactor.advance(0)
+
+        def test_fork(self) -> None:
+            """A child process leaves the parent's registrations alone."""
+            member = self.member()
+            child = os.fork()
+            if not child:
+                status = 1
+                try:
+                    self.pump.forget_all()
+                    member.lane.pause()
+                    member.lane.close()
+                    status = 0
+                finally:
+                    os._exit(status)
+            self.assertEqual(os.waitpid(child, 0)[1], 0)
+            member.peer.send(frame(TEXT, b"one"))
+            self.pump.turn()
+            self.assertEqual(member.owner.told, [(b"one", False)])
+
+    def lane_frame(size: int) -> bytes:
+        """A server's binary frame with a payload of ``size`` bytes."""
+        made: bytes = native.encode(b"x" * size, True)
+        return made
