@@ -1,6 +1,7 @@
 """Tests for the pump: who is read, in which order, and that a connection that has left is never mistaken for
 another."""
 
+import contextlib
 import os
 import socket
 import struct
@@ -119,10 +120,8 @@ if native is not None:
             data, got = frame(BINARY, payload) + frame(TEXT, b"next"), b""
             for _ in range(10_000):
                 if data:
-                    try:
+                    with contextlib.suppress(BlockingIOError):
                         data = data[member.peer.send(data) :]
-                    except BlockingIOError:
-                        pass
                 self.pump.turn()
                 got += member.received()
                 if not data and len(got) + len(member.link.queued) >= len(payload) + 16:
@@ -340,8 +339,8 @@ if native is not None:
             self.assertEqual(member.ours.recv(100), frame(TEXT, b"last"))
 
         def test_closed_in_a_message(self) -> None:
-            """When a program closes while it handles a message, the rest goes to the protocol, and only then is
-            the connection given back: the transport may not read what came later first."""
+            """When a program closes while it handles a message, the rest goes to the protocol, and only then
+            is the connection given back: the transport may not read what came later first."""
             member = self.member()
             order = member.owner.told
             member.owner.do = lambda *message: member.lane.close()

@@ -28,6 +28,7 @@ else:
 __all__ = ["Pump", "plain_socket", "pump_of"]
 
 _log = Logger("wsecho")
+_EPOLL = "twisted.internet.epollreactor.EPollReactor"
 _pumps: WeakKeyDictionary[Any, Pump] = WeakKeyDictionary()
 
 
@@ -83,11 +84,9 @@ def pump_of(reactor: Any) -> Pump | None:
 
     It is made when the reactor runs, not before: a daemon forks first, and a fork shares what is registered.
     """
+    # By name: where there is no epoll, there is no such class to compare with.
     kind = type(reactor)
-    if native is None or (kind.__module__, kind.__name__) != (
-        "twisted.internet.epollreactor",
-        "EPollReactor",
-    ):
+    if native is None or f"{kind.__module__}.{kind.__name__}" != _EPOLL:
         return None
     pump = _pumps.get(reactor)
     if pump is None and reactor.running:
