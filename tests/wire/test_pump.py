@@ -243,7 +243,7 @@ if native is not None:
 
             def tell(payload: bytes, is_binary: bool) -> None:
                 member.lane.send(payload, is_binary)
-                member.lane.post(b"\x81\x01!", 1)
+                member.lane.post(b"\x81\x01!")
                 self.assertEqual(member.received(), b"")
 
             sender.owner.do = tell
@@ -256,9 +256,9 @@ if native is not None:
             """What is posted outside a turn is sent in the next, with what was posted after it; what is
             written meanwhile does not overtake it."""
             member = self.member()
-            self.assertTrue(member.lane.post(b"\x81\x01a", 1))
+            self.assertTrue(member.lane.post(b"\x81\x01a"))
             member.lane.send(b"b", False)
-            self.assertTrue(member.lane.post(b"\x81\x01c", 1))
+            self.assertTrue(member.lane.post(b"\x81\x01c"))
             self.assertEqual(member.received(), b"")
             self.reactor.advance(0)
             self.assertEqual(member.received(), b"\x81\x01a\x81\x01b\x81\x01c")
@@ -266,7 +266,7 @@ if native is not None:
         def test_posted_before_close(self) -> None:
             """What was posted is sent before the connection closes."""
             member = self.member()
-            member.lane.post(b"\x81\x01a", 1)
+            member.lane.post(b"\x81\x01a")
             member.lane.close()
             self.assertEqual(member.received(), b"\x81\x01a")
             self.reactor.advance(0)
@@ -275,7 +275,7 @@ if native is not None:
             """What is posted to one connection in one turn is sent when it is much."""
             member = self.member()
             for _ in range(10):
-                member.lane.post(lane_frame(20_000), 20_000)
+                member.lane.post(lane_frame(20_000))
             self.assertGreater(len(member.received()), 100_000)
             self.reactor.advance(0)
 
@@ -288,7 +288,7 @@ if native is not None:
             for i in range(200):
                 member.lane.send(b"%05d" % i * 2000, False)
                 sent += native.encode(b"%05d" % i * 2000, False)
-            self.assertFalse(member.lane.post(b"\x81\x01a", 1))
+            self.assertFalse(member.lane.post(b"\x81\x01a"))
             self.assertFalse(member.lane.put(b"\x81\x01a"))
             got = member.received()
             while more := member.received():
@@ -388,7 +388,7 @@ if native is not None:
         def test_stop(self) -> None:
             """A pump that stops gives everything back, and takes nobody any more."""
             member = self.member()
-            member.lane.post(b"\x81\x01a", 1)
+            member.lane.post(b"\x81\x01a")
             self.pump.stop()
             self.assertTrue(member.link.reads)
             self.assertEqual(member.received(), b"\x81\x01a")

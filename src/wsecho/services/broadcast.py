@@ -122,6 +122,9 @@ class ChannelMember:
 
     def deliver(self, publication: Any) -> None:
         """Write the frame, or do what the slow-consumer policy says; nobody waits."""
+        lane = self._connection.lane
+        if lane is not None and lane.post(publication.payloadHybi):
+            return
         outbox = self._connection.link.outbox
         before = outbox.dropped
         self._connection.offer(publication, self._slow_consumer)

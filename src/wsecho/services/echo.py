@@ -8,6 +8,7 @@ from zope.interface import implementer
 
 from wsecho.wire.factory import ServerFactory
 from wsecho.wire.interfaces import IService
+from wsecho.wire.lane import ECHO
 from wsecho.wire.protocol import ServerProtocol
 
 __all__ = ["EchoServerFactory", "EchoServerProtocol", "EchoService"]
@@ -16,6 +17,8 @@ __all__ = ["EchoServerFactory", "EchoServerProtocol", "EchoService"]
 @implementer(IService)
 class EchoService:
     """Sends every message back. It has no state: one object serves all connections."""
+
+    native_action = ECHO
 
     def opened(self, connection: Any) -> None:
         """Nothing is said unasked: a greeting would break clients that compare what they sent with what they

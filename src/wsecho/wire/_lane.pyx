@@ -60,6 +60,8 @@ cdef enum:
     # Messages of one connection in one turn, and after how many of them the clock is looked at.
     BUDGET_OF_A_TURN = 256
     MESSAGES_PER_LOOK = 8
+    # When fewer sockets were ready in a round, another is not likely to find any.
+    FEW = 4
     # What replies of a turn to one peer may grow to before they are sent.
     CORK_SIZE = 256 * 1024
     # What publications of a turn to one peer may grow to before they are sent.
@@ -75,7 +77,7 @@ cdef enum Why:
     BUDGET
     STOPPED
 
-cdef double SECONDS_OF_A_TURN = 0.005
+cdef double SECONDS_OF_A_TURN = 0.002
 
 
 cdef class Counters:
@@ -138,6 +140,13 @@ cdef bytes encoded(bytes payload, bint is_binary):
     return frame
 
 
+cdef size_t payload_size(bytes frame) noexcept:
+    """What an unmasked, unfragmented frame carries."""
+    cdef size_t n = PyBytes_GET_SIZE(frame)
+    cdef int first = <uint8_t>PyBytes_AS_STRING(frame)[1] if n > 1 else 0
+    return n - min(n, <size_t>(10 if first == 127 else 4 if first == 126 else 2))
+
+
 cdef class Lane:
     """One connection's short cut.
 
@@ -172,6 +181,7 @@ cdef class Lane:
     cdef readonly long long octets
     cdef long long started
     cdef long long told_of
+    cdef double part_at
 
     def __init__(
         self, owner, link, Counters counters not None, str method, uint64_t limit, int fd, size_t send_queue
@@ -201,6 +211,16 @@ cdef class Lane:
     def is_in_pump(self):
         """Whether the pump reads this connection."""
         return self.pump is not None
+
+    @property
+    def waiting_bytes(self):
+        """Bytes that are written at the end of the turn."""
+        return self.pending_size + (self.cork.n if self.cork != NULL else 0)
+
+    @property
+    def silence(self):
+        """Seconds since more came of a frame of which a part was taken."""
+        return lane_now() - self.part_at
 
     @property
     def frame_on_its_way(self):
@@ -277,9 +297,11 @@ cdef class Lane:
                 free(own.data)
             self.cork = NULL
         self.octets += taken
-        if self.told_of != self.started and (self.partial != NULL or self.early_size) and self.owner is not None:
-            self.told_of = self.started
-            self.owner.lane_part_began()
+        if self.partial != NULL or self.early_size:
+            self.part_at = lane_now()
+            if self.told_of != self.started and self.owner is not None:
+                self.told_of = self.started
+                self.owner.lane_part_began()
         return taken
 
     cdef Py_ssize_t work(self, const uint8_t *at, Py_ssize_t n, int budget) except -1:
@@ -532,15 +554,14 @@ cdef class Lane:
         self.put_whole(data)
         return True
 
-    def post(self, bytes frame not None, size_t payload):
-        """Send a frame that many receivers share, at the end of the turn, and count it.
+    def post(self, bytes frame not None):
+        """Send a whole frame that many receivers share, at the end of the turn, and count it.
 
-        :param payload: size of its payload
         :returns: False when it is not for the lane, and nothing was done
         """
         if not self.open or self.fd < 0 or self.pump is None or self.is_queued():
             return False
-        self.count_out(payload, PyBytes_GET_SIZE(frame))
+        self.count_out(payload_size(frame), PyBytes_GET_SIZE(frame))
         if self.cork != NULL:
             self.put(frame)
         else:
@@ -596,10 +617,11 @@ cdef class Lane:
     cdef int flush_pending(self) except -1:
         cdef list frames = self.pending
         cdef bytes frame
-        cdef Py_ssize_t i, n
+        cdef Py_ssize_t n
         if frames is None:
             return 0
         self.pending = None
+        self.pending_size = 0
         n = len(frames)
         if n == 1:
             frame = frames[0]
@@ -647,6 +669,10 @@ cdef class Lane:
         self.queued = True
         self.link.queue(rest)
         return 0
+
+    def block(self):
+        """Something was queued that did not come through here."""
+        self.queued = True
 
     def flush(self):
         """Write what was collected."""
@@ -697,6 +723,7 @@ cdef class Lane:
         self.open = False
         self.fd = -1
         self.pending = None
+        self.pending_size = 0
         if self.cork != NULL:
             self.cork.n = 0
         if self.pump is not None:

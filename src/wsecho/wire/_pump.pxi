@@ -148,41 +148,59 @@ cdef class Pump:
     # -- a turn --------------------------------------------------------------------------------------------------
 
     def turn(self):
-        """Serve every socket that is ready, once; then send what was published meanwhile."""
+        """Serve every socket that is ready, and send what was published meanwhile; again, while there are more,
+        for a slice of time.
+
+        A turn of the reactor costs as much as several messages: with few connections, one for each round of
+        theirs would be most of the work.
+        """
+        cdef double ends
+        if self.is_turning or self.epoll < 0:
+            return
+        ends = lane_now() + SECONDS_OF_A_TURN
+        self.is_turning = True
+        try:
+            while self.round() >= FEW and lane_now() < ends:
+                pass
+        finally:
+            self.is_turning = False
+
+    cdef int round(self) except -1:
+        """Serve each socket that is ready once.
+
+        :returns: how many there were
+        """
         cdef lane_event events[LANE_EVENTS]
         cdef Lane lane
         cdef uint32_t index
         cdef int i, n
         cdef list pending
-        if self.is_turning or self.epoll < 0:
-            return
-        self.is_turning = True
-        try:
-            n = lane_epoll_ready(self.epoll, events)
-            for i in range(n):
-                index = <uint32_t>events[i].number
-                found = self.lanes[index] if index < <size_t>len(self.lanes) else None
-                if found is None:
-                    continue
-                lane = <Lane>found
-                if lane.generation != <uint32_t>(events[i].number >> 32) or not lane.is_watched:
-                    # Held, left, or replaced by another connection since the kernel told of it.
-                    continue
-                try:
-                    if events[i].has_ended:
-                        self.give_back(lane)
-                    else:
-                        self.read(lane)
-                except Exception:
-                    self.broke(lane)
-            while self.pending:
-                pending = self.pending
-                self.pending = []
-                for lane in pending:
-                    lane.is_pending = False
-                    lane.flush_pending()
-        finally:
-            self.is_turning = False
+        if self.epoll < 0:
+            return 0
+        n = lane_epoll_ready(self.epoll, events)
+        for i in range(n):
+            index = <uint32_t>events[i].number
+            found = self.lanes[index] if index < <size_t>len(self.lanes) else None
+            if found is None:
+                continue
+            lane = <Lane>found
+            if lane.generation != <uint32_t>(events[i].number >> 32) or not lane.is_watched:
+                # Held, left, or replaced by another connection since the kernel told of it.
+                continue
+            try:
+                if events[i].has_ended:
+                    self.give_back(lane)
+                else:
+                    self.read(lane)
+            except Exception:
+                self.broke(lane)
+        while self.pending:
+            pending = self.pending
+            self.pending = []
+            for lane in pending:
+                lane.is_pending = False
+                lane.flush_pending()
+        return max(n, 0)
 
     cdef int read(self, Lane lane) except -1:
         cdef ssize_t n
@@ -218,6 +236,7 @@ cdef class Pump:
                 lane.filled,
             )
             lane.octets += room
+            lane.part_at = lane_now()
             is_valid = lane.add(room)
             n -= room
             if not is_valid:

@@ -388,7 +388,7 @@ class Connection(Start, Intake):
             self.fail_with(EndReason.PING_TIMEOUT, 1001, "no pong within ping-timeout")
 
     def _sendAutoPing(self) -> None:
-        self._octets_at_ping = self._octets_received
+        self._octets_at_ping = self._octets
         self._output_at_ping = self.link.outbox.progress
         self._frame_before_pong = None
         super()._sendAutoPing()
@@ -402,17 +402,22 @@ class Connection(Start, Intake):
         """
         if self._peer_reads_what_waits():
             return True
-        if self._octets_received == self._octets_at_ping:
+        if self._octets == self._octets_at_ping:
             return False
-        self._octets_at_ping = self._octets_received
+        self._octets_at_ping = self._octets
         before = self._frame_before_pong
         if before is None:
-            self._frame_before_pong = self.current_frame
-            return self.current_frame is not None
-        if before is self.current_frame:
+            self._frame_before_pong = self.frame_on_its_way
+            return self._frame_before_pong is not None
+        if before == self.frame_on_its_way:
             return True
         self._frame_before_pong = _HAS_ENDED
         return before is not _HAS_ENDED
+
+    @property
+    def _octets(self) -> int:
+        """Bytes of the peer's, whoever read them."""
+        return self._octets_received + (0 if self.lane is None else self.lane.octets)
 
     def _peer_reads_what_waits(self) -> bool:
         """Whether the peer took something of what waits for it, in the last timeout: it is slow, but there,
@@ -457,6 +462,8 @@ class Connection(Start, Intake):
         end of TCP on."""
         self._stop_pings()
         self._stop_watching_for_stall()
+        if self.lane is not None:
+            self.lane.close()
         self.factory.connection_closing(self)
         try:
             if self.service is not None:

@@ -8,7 +8,7 @@ from autobahn.websocket.protocol import PreparedMessage
 
 from wsecho.wire.deflate import deflated
 
-__all__ = ["Prepared", "prepare", "unmasked_frame"]
+__all__ = ["Prepared", "prepare", "rest_of_head", "unmasked_frame"]
 
 
 def unmasked_frame(opcode: int, payload: bytes, rsv: int = 0) -> bytes:
@@ -25,6 +25,19 @@ def unmasked_frame(opcode: int, payload: bytes, rsv: int = 0) -> bytes:
     else:
         head = struct.pack("!BBQ", first, 127, size)
     return head + payload
+
+
+def rest_of_head(begun: bytes, more: bytes) -> int:
+    """How many bytes are missing of a frame's head, or of the part of it that tells its size; 1 at least.
+
+    :param begun: the head's first bytes
+    :param more: what follows them
+    """
+    head = begun + more
+    if len(head) < 2:
+        return 2 - len(begun)
+    size = 2 + {126: 2, 127: 8}.get(head[1] & 0x7F, 0) + (4 if head[1] & 0x80 else 0)
+    return max(1, size - len(begun))
 
 
 class Prepared(PreparedMessage):

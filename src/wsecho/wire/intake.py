@@ -22,6 +22,7 @@ from twisted.internet.interfaces import IDelayedCall
 
 from wsecho.policy.end_reasons import EndReason
 from wsecho.policy.lifecycle import Phase
+from wsecho.wire.frames import rest_of_head
 from wsecho.wire.link import Hold, Link
 from wsecho.wire.turns import SLICE_SECONDS, SLICE_UNITS
 
@@ -44,8 +45,12 @@ class Intake(_Autobahn):  # type: ignore[misc]
     link: Link
     phase: Phase
     data: bytes
+    trafficStats: Any
     current_frame: Any
     inside_message: bool
+
+    lane: Any = None
+    """The short cut for ordinary frames; see :mod:`wsecho.wire.lane`. None where there is none."""
 
     _backlog = b""
     _backlog_at = 0
@@ -119,16 +124,45 @@ class Intake(_Autobahn):  # type: ignore[misc]
         while self._backlog_at < len(self._backlog) and not self._was_cut_short:
             if not self._may_go_on():
                 return
+            if self.lane is not None and not self._autobahn_is_inside and self._offer_to_lane():
+                continue
             piece = self._next_piece()
             self._backlog_at += len(piece)
             self._dataReceived(piece)
+
+    def _offer_to_lane(self) -> bool:
+        """Let the lane take what it can of the backlog.
+
+        :returns: whether it took something; else the next frame is for Autobahn
+        """
+        lane, backlog, at = self.lane, self._backlog, self._backlog_at
+        if lane.is_taking:
+            return False
+        before = self.trafficStats.incomingWebSocketMessages
+        end = lane.take(backlog, at, max(1, self._units_left))
+        taken: int = end - at
+        self._units_left -= self.trafficStats.incomingWebSocketMessages - before
+        if self._backlog is not backlog:
+            # More came while it was being told of a message, or the connection is gone.
+            end -= at
+        self._backlog_at = min(end, len(self._backlog))
+        untaken = lane.untaken()
+        if untaken:
+            self._backlog = untaken + self._backlog[self._backlog_at :]
+            self._backlog_at = 0
+            return False
+        return taken > 0
 
     def _next_piece(self) -> bytes:
         data, at = self._backlog, self._backlog_at
         frame = self.current_frame
         size = PIECE
         if frame is not None:
-            size = max(size, frame.length - self.current_frame_masker.pointer())
+            rest: int = frame.length - self.current_frame_masker.pointer()
+            # Behind the last frame of a message the lane may go on.
+            size = rest if self.lane is not None and frame.fin and rest else max(size, rest)
+        elif self.lane is not None and not self.inside_message:
+            size = rest_of_head(self.data, data[at : at + 14])
         return data if not at and size >= len(data) else data[at : at + size]
 
     def consumeData(self) -> None:
@@ -154,6 +188,21 @@ class Intake(_Autobahn):  # type: ignore[misc]
             self.link.hold(Hold.INPUT)
             self.factory.turns.add(self)
 
+    def stands_between_messages(self) -> bool:
+        """Whether Autobahn is in the middle of nothing, so that the lane may take the next frame."""
+        return self.phase is Phase.OPEN and not self.has_backlog and not self._autobahn_is_inside
+
+    @property
+    def _autobahn_is_inside(self) -> bool:
+        return self.inside_message or self.current_frame is not None or bool(self.data)
+
+    @property
+    def frame_on_its_way(self) -> Any:
+        """Something that is equal as long as the frame is the same that has begun, and not ended; None when
+        there is none."""
+        token = None if self.lane is None else self.lane.frame_on_its_way
+        return self.current_frame if token is None else token
+
     def _forget_backlog(self) -> None:
         self._backlog, self._backlog_at, self._was_cut_short = b"", 0, False
         if self.end_after_input is None:
@@ -164,7 +213,7 @@ class Intake(_Autobahn):  # type: ignore[misc]
     @property
     def _is_inside(self) -> bool:
         """Whether a frame or a message has begun, and not ended."""
-        return self.inside_message or self.current_frame is not None or bool(self.data)
+        return self._autobahn_is_inside or self.frame_on_its_way is not None
 
     def _watch_for_stall(self) -> None:
         # One call serves until it is due, however much arrives before that.
@@ -180,6 +229,9 @@ class Intake(_Autobahn):  # type: ignore[misc]
         timeout = self.factory.settings.stall_timeout
         now = self.factory.reactor.seconds()
         silent = now - self._last_input_at if self.link.is_reading else 0.0
+        if self.lane is not None and self.lane.is_in_pump:
+            # What the pump reads does not come here.
+            silent = min(silent, self.lane.silence)
         if silent < timeout:
             self._stall_call = self.factory.reactor.callLater(timeout - silent, self._look_for_stall)
         else:

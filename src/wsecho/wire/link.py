@@ -25,6 +25,7 @@ from zope.interface import implementer
 
 from wsecho.wire.beneath import can_learn_peer
 from wsecho.wire.outbox import Outbox
+from wsecho.wire.pump import plain_socket, pump_of
 
 __all__ = ["Hold", "Link", "LinkOwner"]
 
@@ -74,6 +75,7 @@ class Link:
         "_finishing",
         "_holds",
         "_host",
+        "_lane",
         "_owner",
         "_peer",
         "_timer",
@@ -96,6 +98,7 @@ class Link:
         self._finishing = False
         self._aborted = False
         self._timer: IDelayedCall | None = None
+        self._lane: Any = None
         self.is_secure: bool = ISSLTransport.providedBy(transport)
 
     # -- who is there ----------------------------------------------------------------------------------------
@@ -142,8 +145,10 @@ class Link:
         if self._finishing or self._transport is None:
             return
         if not self._holds:
-            self._transport.pauseProducing()
+            self._pause()
         self._holds |= holder
+        if self._lane is not None and not self.takes_input:
+            self._lane.hold()
 
     def release(self, holder: Hold) -> None:
         """Take back the hold of ``holder``; reading goes on when it was the last."""
@@ -151,10 +156,24 @@ class Link:
         self._holds = left = held & ~holder
         if left == held or self._transport is None:
             return
+        if self._lane is not None and self.takes_input:
+            self._lane.release()
         if not left:
-            self._transport.resumeProducing()
+            self._resume()
         if held & ~Hold.INPUT and not left & ~Hold.INPUT and self._owner is not None:
             self._owner.input_released()
+
+    def _pause(self) -> None:
+        if self._lane is not None and self._lane.is_in_pump:
+            self._lane.pause()
+        else:
+            self._transport.pauseProducing()
+
+    def _resume(self) -> None:
+        if self._lane is not None and self._lane.is_in_pump:
+            self._lane.resume()
+        else:
+            self._transport.resumeProducing()
 
     def is_held_by(self, holder: Hold) -> bool:
         """Whether ``holder`` holds reading."""
@@ -164,6 +183,50 @@ class Link:
     def takes_input(self) -> bool:
         """Whether what was read already may be worked on."""
         return not self._holds & ~Hold.INPUT
+
+    # -- the lane: other ways to read and write the same socket; see wsecho.wire.lane --------------------------
+
+    @property
+    def descriptor(self) -> int:
+        """The number of the socket, when nothing is between it and the link; else -1."""
+        handle = plain_socket(self._transport)
+        return -1 if handle is None else handle.fileno()
+
+    def attach(self, lane: Any) -> None:
+        """Write through ``lane`` from now on, and let the reactor's pump read, if it can."""
+        self._lane = self.outbox.lane = lane
+        if not self.outbox.is_clear:
+            lane.block()
+        if not self.takes_input:
+            lane.hold()
+        pump = None if plain_socket(self._transport) is None else pump_of(self._transport.reactor)
+        if pump is None:
+            return
+        if self._holds:
+            lane.pause()
+        else:
+            self._transport.pauseProducing()
+        if not pump.adopt(lane) and not self._holds:
+            self._transport.resumeProducing()
+
+    def read_by_transport(self) -> None:
+        """The pump does not read this connection any more."""
+        if self._transport is not None and not self._aborted and not self._holds:
+            self._transport.resumeProducing()
+
+    def queue(self, data: bytes) -> None:
+        """Write what the lane could not write at once."""
+        self.outbox.queue(data)
+
+    @property
+    def has_flushed(self) -> bool:
+        """Whether the lane may write again: nothing waits any more."""
+        return self.outbox.is_clear
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no further message may be written."""
+        return self.outbox.is_full
 
     # -- writing ---------------------------------------------------------------------------------------------
 
@@ -277,6 +340,10 @@ class Link:
         self._cancel_timer()
         self._finishing = True
         self._holds = Hold.NONE
+        if self._lane is not None:
+            # The socket is closed, and its number may be another's: before the program hears of anything.
+            self._lane.abandon()
+            self._lane = None
         producer = self.outbox.unregister_producer()
         self.outbox.ended()
         self._transport = None

@@ -62,10 +62,30 @@ class Messages(Connection):
         self._opened_at = self.factory.reactor.seconds()
         self.factory.connection_opened(self)
         self._log_open()
+        self._enter_lane()
         try:
             self._tell_opened()
         except Exception:
             self._program_failed("onOpen")
+
+    def _enter_lane(self) -> None:
+        """Take the short cut for ordinary frames, on a side that has one."""
+
+    # What the lane asks; see wsecho.wire.lane.LaneOwner.
+
+    def lane_failed(self) -> None:
+        self._program_failed("onMessage")
+
+    def lane_broke(self) -> None:
+        self._abort(EndReason.ABORTED)
+
+    def lane_output_waits(self) -> None:
+        if self.link.outbox.is_full:
+            self._hold_back()
+
+    def lane_part_began(self) -> None:
+        self._last_input_at = self.factory.reactor.seconds()
+        self._watch_for_stall()
 
     def _tell_opened(self) -> None:
         if self.service is not None:
@@ -220,6 +240,8 @@ class Messages(Connection):
         :param payload: bytes; UTF-8 when ``isBinary`` is false
         :raises Disconnected: when the connection is not open
         """
+        if self.lane is not None and fragmentSize is None and self.lane.send(payload, isBinary):
+            return
         if self.phase is not Phase.OPEN:
             raise Disconnected("the connection is not open")
         if self.link.outbox.is_full:

@@ -60,6 +60,7 @@ class Outbox:
         "_window",
         "_writing",
         "dropped",
+        "lane",
         "limit",
         "turns",
     )
@@ -72,6 +73,8 @@ class Outbox:
         """Messages for the peer that were dropped, here or before they came here."""
         self.turns = 0
         """How often the kernel has taken a whole window."""
+        self.lane: Any = None
+        """What writes at once, while nothing waits; see :mod:`wsecho.wire.lane`."""
         self._transport = transport
         self._bottom: Any = None
         self._given = 0
@@ -95,9 +98,15 @@ class Outbox:
         return bool(self._waiting)
 
     @property
+    def is_clear(self) -> bool:
+        """Whether nothing waits, here or in the transport."""
+        return not self._given and not self._waiting
+
+    @property
     def queued_bytes(self) -> int:
         """Bytes that the kernel has not taken, whether they wait here or in the transport."""
-        return self._waiting_bytes + queued_bytes(self._transport)
+        collected = 0 if self.lane is None else self.lane.waiting_bytes
+        return collected + self._waiting_bytes + queued_bytes(self._transport)
 
     @property
     def is_full(self) -> bool:
@@ -126,6 +135,11 @@ class Outbox:
         :param is_droppable: whether :meth:`make_room` may drop it, a whole message, until its first byte is
             written
         """
+        if self.lane is None or not self.lane.put(data):
+            self.queue(data, is_droppable=is_droppable)
+
+    def queue(self, data: bytes, *, is_droppable: bool = False) -> None:
+        """Write ``data`` by the transport: what was not written at once."""
         if not self._waiting and self._given + len(data) <= self._window:
             self._give(data)
         else:
@@ -152,6 +166,8 @@ class Outbox:
     def write_urgent(self, kind: str, data: bytes) -> None:
         """Write a control frame as soon as the chunk on its way is written; it replaces one of its ``kind``
         that still waits (RFC 6455 section 5.5.3: only the latest ping need be answered)."""
+        if self.lane is not None and self.lane.put(data):
+            return
         if not self._waiting and self._given + len(data) <= self._window:
             self._give(data)
             return
@@ -346,6 +362,7 @@ class Outbox:
 
     def ended(self) -> None:
         """The transport has ended and is not touched any more."""
+        self.lane = None
         self._bottom = self._transport = None
         self._waiting = self._urgent = self._on_empty = None
         self._on_low = ()

@@ -29,6 +29,7 @@ from wsecho.wire.asked import Asked, OpeningRequest
 from wsecho.wire.beneath import AutobahnServerProtocol
 from wsecho.wire.deflate import ServerDeflate
 from wsecho.wire.frames import Prepared, unmasked_frame
+from wsecho.wire.lane import lane_for
 from wsecho.wire.link import Hold
 from wsecho.wire.messages import Messages
 from wsecho.wire.peer_certificate import peer_certificate
@@ -108,6 +109,12 @@ class ServerProtocol(Asked, Messages, AutobahnServerProtocol):  # type: ignore[m
     def cut_off(self) -> None:
         """The server waits no longer."""
         self._abort(EndReason.SHUTDOWN)
+
+    def _enter_lane(self) -> None:
+        lane = lane_for(self, ServerProtocol, self.link.descriptor)
+        if lane is not None:
+            self.lane = lane
+            self.link.attach(lane)
 
     # -- the opening handshake -------------------------------------------------------------------------------
 
@@ -414,6 +421,8 @@ class ServerProtocol(Asked, Messages, AutobahnServerProtocol):  # type: ignore[m
         :returns: whether the message was taken
         :raises Disconnected: when the connection is not open
         """
+        if self.lane is not None and self.lane.post(prepared.payloadHybi):
+            return True
         if self.phase is not Phase.OPEN:
             raise Disconnected("the connection is not open")
         outbox = self.link.outbox
