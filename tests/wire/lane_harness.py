@@ -72,7 +72,7 @@ class Case:
         self.link = Output()
         self.counters = native.Counters()
         method = None if echoes else "onMessage"
-        self.lane = native.Lane(self.owner, self.link, self.counters, method, limit, fd, 1 << 20)
+        self.lane = native.Lane(self.owner, self.link, self.counters, method, limit, fd, 1 << 20, 10.0, None)
 
     def take(self, data: bytes, budget: int = 1000) -> bytes:
         """Give ``data`` to the lane, and return what is left for others."""

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from typing import Any
 
 def encode(payload: bytes, is_binary: bool) -> bytes: ...
@@ -33,6 +34,8 @@ class Lane:
         limit: int,
         fd: int,
         send_queue: int,
+        slice_seconds: float,
+        clock: Callable[[], float] | None,
     ) -> None: ...
     def take(self, data: bytes, at: int, budget: int) -> int: ...
     def untaken(self) -> bytes: ...

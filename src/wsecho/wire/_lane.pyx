@@ -57,7 +57,7 @@ cdef enum:
     # The largest head of a frame.
     FRAME_ROOM = 14
     READ_SIZE = 256 * 1024
-    # Messages of one connection in one turn, and after how many of them the clock is looked at.
+    # Messages of one connection in one turn, and after how many of them the clock is looked at, at last.
     BUDGET_OF_A_TURN = 256
     MESSAGES_PER_LOOK = 8
     # When fewer sockets were ready in a round, another is not likely to find any.
@@ -78,6 +78,8 @@ cdef enum Why:
     STOPPED
 
 cdef double SECONDS_OF_A_TURN = 0.002
+
+
 
 
 cdef class Counters:
@@ -157,6 +159,8 @@ cdef class Lane:
     :param limit: largest payload that is taken
     :param fd: a plain socket, to be written to at once; -1 when output goes through the link alone
     :param send_queue: bytes of output that may be held here before they are written
+    :param slice_seconds: how long messages are told of at a time
+    :param clock: for that; None for the system's
 
     :ivar octets: bytes that were taken here
     """
@@ -174,17 +178,27 @@ cdef class Lane:
     cdef size_t cork_size
     cdef int fd
     cdef uint32_t index, generation, utf8
-    cdef bint open, held, paused, queued, echoes, unusual, is_pending, is_watched
+    cdef bint open, held, paused, queued, spilled, echoes, unusual, is_pending, is_watched
     cdef uint8_t early_size
     cdef lane_head head
     cdef Why why
     cdef readonly long long octets
     cdef long long started
     cdef long long told_of
-    cdef double part_at
+    cdef double part_at, slice_seconds
+    cdef object clock
 
     def __init__(
-        self, owner, link, Counters counters not None, str method, uint64_t limit, int fd, size_t send_queue
+        self,
+        owner,
+        link,
+        Counters counters not None,
+        str method,
+        uint64_t limit,
+        int fd,
+        size_t send_queue,
+        double slice_seconds,
+        clock,
     ):
         self.owner = owner
         self.link = link
@@ -193,6 +207,8 @@ cdef class Lane:
         self.echoes = method is None
         self.limit = limit
         self.fd = fd
+        self.slice_seconds = slice_seconds
+        self.clock = clock
         self.cork_size = min(<size_t>CORK_SIZE, send_queue)
         self.open = True
         self.unusual = True
@@ -273,6 +289,9 @@ cdef class Lane:
         self.counters.incomingOctetsWireLevel -= PyBytes_GET_SIZE(data)
         return data
 
+    cdef double now(self) except? -1:
+        return lane_now() if self.clock is None else self.clock()
+
     cdef Py_ssize_t feed(self, const uint8_t *at, Py_ssize_t n, int budget) except -1:
         """Take from n bytes, and say in ``why`` what ended it. Replies leave before it returns."""
         global _shared_cork_is_used
@@ -290,6 +309,8 @@ cdef class Lane:
         try:
             taken = self.work(at, n, budget)
             self.flush_cork()
+            if self.queued or self.spilled:
+                self.tell_of_output()
         finally:
             if shared:
                 _shared_cork_is_used = False
@@ -312,20 +333,14 @@ cdef class Lane:
         cdef size_t size
         cdef int found
         cdef Counters counters = self.counters
-        cdef int until_look = MESSAGES_PER_LOOK
-        cdef double ends = 0
+        # The clock is looked at after one message, after two, four, eight, and then every eight: whoever takes
+        # long for a message must not have as many of them as others, and looking takes time as well.
+        cdef int until_look = 1, step = 1
+        cdef double ends = self.now() + self.slice_seconds
         while True:
             if not self.open or self.held:
                 self.why = STOPPED
                 return done
-            until_look -= 1
-            if not until_look:
-                # Whoever takes long for a message must not have as many of them as others.
-                until_look = MESSAGES_PER_LOOK
-                if not ends:
-                    ends = lane_now() + SECONDS_OF_A_TURN
-                elif lane_now() > ends:
-                    budget = 0
             if self.early_size or self.partial != NULL:
                 done += self.go_on(at + done, n - done)
                 if self.why != BUDGET:
@@ -361,10 +376,18 @@ cdef class Lane:
                     self.count_out(head.length, size)
                     if self.queued or self.cork.n >= self.cork_size:
                         self.flush_cork()
-                        self.owner.lane_output_waits()
+                        if self.queued or self.spilled:
+                            self.tell_of_output()
                 else:
                     self.tell(payload, head.opcode == LANE_BINARY)
                 budget -= 1
+                until_look -= 1
+                if not until_look:
+                    until_look = step
+                    if step < MESSAGES_PER_LOOK:
+                        step *= 2
+                    if self.now() >= ends:
+                        budget = 0
             elif found == LANE_UNUSUAL:
                 self.why = UNUSUAL
                 return done
@@ -459,8 +482,8 @@ cdef class Lane:
         self.count_in(self.filled)
         if self.echoes:
             self.put_message(payload, self.head.opcode == LANE_BINARY)
-            if self.queued:
-                self.owner.lane_output_waits()
+            if self.queued or self.spilled:
+                self.tell_of_output()
         else:
             self.tell(payload, self.head.opcode == LANE_BINARY)
         self.why = BUDGET
@@ -482,7 +505,13 @@ cdef class Lane:
             PyObject_VectorcallMethod(self.method, arguments, 3, NULL)
         except Exception:
             self.owner.lane_failed()
-        if self.queued and self.owner is not None:
+        if self.queued or self.spilled:
+            self.tell_of_output()
+        return 0
+
+    cdef int tell_of_output(self) except -1:
+        self.spilled = False
+        if self.owner is not None:
             self.owner.lane_output_waits()
         return 0
 
@@ -609,6 +638,7 @@ cdef class Lane:
             self.flush_pending()
             self.cork.n = 0
             if self.fd < 0:
+                self.spilled = True
                 self.link.queue(PyBytes_FromStringAndSize(<char *>self.cork.data, n))
             else:
                 self.send_pieces(self.cork.data, n, NULL, 0, NULL, 0)

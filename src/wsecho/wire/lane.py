@@ -13,7 +13,10 @@ from functools import cache
 from types import ModuleType
 from typing import Any, Protocol
 
+from twisted.internet.interfaces import IReactorCore
+
 from wsecho.wire.beneath import AutobahnTrafficStats
+from wsecho.wire.turns import SLICE_SECONDS
 
 __all__ = ["ECHO", "LaneLink", "LaneOwner", "lane_for", "native"]
 
@@ -133,7 +136,12 @@ def lane_for(connection: Any, known: type, fd: int = -1) -> Any:
         method = "onMessage"
     limits = (connection.maxMessagePayloadSize, connection.maxFramePayloadSize)
     limit = min((one for one in limits if one), default=_NO_LIMIT)
-    return native.Lane(connection, connection.link, traffic, method, limit, fd, settings.send_queue)
+    reactor = connection.factory.reactor
+    # A reactor that runs goes by the system's clock; a clock of a test does not.
+    clock = None if IReactorCore.providedBy(reactor) else reactor.seconds
+    return native.Lane(
+        connection, connection.link, traffic, method, limit, fd, settings.send_queue, SLICE_SECONDS, clock
+    )
 
 
 def _echoes(connection: Any, known: type) -> bool:

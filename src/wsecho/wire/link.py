@@ -184,7 +184,7 @@ class Link:
         """Whether what was read already may be worked on."""
         return not self._holds & ~Hold.INPUT
 
-    # -- the lane: other ways to read and write the same socket; see wsecho.wire.lane --------------------------
+    # -- the lane: another way to read and write the same socket; see wsecho.wire.lane -----------------------
 
     @property
     def descriptor(self) -> int:
