@@ -1,0 +1,394 @@
+"""Tests for the pump in Twisted's reactor: who reads a connection, when, and that every end is reported."""
+
+import os
+import socket
+import struct
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet import reactor as _reactor
+from twisted.internet.error import ConnectionDone
+from twisted.internet.task import deferLater
+from twisted.trial.unittest import TestCase
+
+from tests.wire.harness import (
+    BINARY,
+    CONTINUATION,
+    PING,
+    PONG,
+    TEXT,
+    Frame,
+    Loopback,
+    Program,
+    certificates,
+    close,
+    closing,
+    frame,
+    handshake,
+    parse_answer,
+    parse_frames,
+)
+from wsecho.policy.settings import Settings
+from wsecho.wire import pump
+from wsecho.wire.factory import ServerFactory
+from wsecho.wire.lane import native
+
+reactor: Any = _reactor
+
+
+def answered(data: bytes) -> bool:
+    """Whether the handshake's answer is there."""
+    return b"\r\n\r\n" in data
+
+
+def has_frames(count: int) -> Callable[[bytes], bool]:
+    """Whether so many whole frames followed the handshake's answer."""
+
+    def holds(data: bytes) -> bool:
+        try:
+            return len(list(parse_frames(parse_answer(data).rest))) >= count
+        except (AssertionError, ValueError, struct.error):
+            return False
+
+    return holds
+
+
+def frames_of(client: Any) -> list[Frame]:
+    """The frames that the client received."""
+    return list(parse_frames(parse_answer(client.received).rest))
+
+
+if native is not None:
+
+    class SocketTestCase(TestCase):
+        """A server on loopback, with connections that a program echoes on."""
+
+        timeout = 20
+
+        async def opened(self, tls: Any = None, protocol: Any = Program, **limits: Any) -> tuple[Any, Any]:
+            """A client's socket, and the server's protocol for it."""
+            self.factory = ServerFactory(reactor=reactor, settings=Settings(**limits))
+            made: list[Any] = []
+
+            def make() -> Any:
+                made.append(protocol())
+                return made[-1]
+
+            self.factory.protocol = make  # type: ignore[assignment]
+            client = await Loopback(self, self.factory, tls).connect()
+            client.transport.write(handshake())
+            await client.until(answered)
+            return client, made[0]
+
+        async def turns(self, count: int = 3) -> None:
+            """Let the reactor turn."""
+            for _ in range(count):
+                await deferLater(reactor, 0)
+
+        def is_read_by_twisted(self, protocol: Any) -> bool:
+            """Whether the transport is among the reactor's readers."""
+            handle = protocol.link.getHandle()
+            return any(getattr(one, "socket", None) is handle for one in reactor.getReaders())
+
+    class ReadingTests(SocketTestCase):
+        """Who reads."""
+
+        async def test_pump_reads(self) -> None:
+            """The pump, and only the pump, reads an open plain connection, and the program's echo arrives."""
+            client, protocol = await self.opened()
+            self.assertTrue(protocol.lane.is_in_pump)
+            self.assertFalse(self.is_read_by_twisted(protocol))
+            client.transport.write(frame(TEXT, b"one") + frame(BINARY, b"two"))
+            await client.until(has_frames(2))
+            self.assertEqual(frames_of(client), [Frame(TEXT, b"one"), Frame(BINARY, b"two")])
+            self.assertEqual(
+                protocol.told, [("open",), ("message", b"one", False), ("message", b"two", True)]
+            )
+
+        async def test_tls(self) -> None:
+            """A connection over TLS has a lane, but Twisted reads it."""
+            client, protocol = await self.opened(tls=certificates(self.mktemp()))
+            self.assertTrue(protocol.lane.is_open)
+            self.assertFalse(protocol.lane.is_in_pump)
+            client.transport.write(frame(TEXT, b"one"))
+            await client.until(has_frames(1))
+            self.assertEqual(frames_of(client), [Frame(TEXT, b"one")])
+            self.assertEqual(protocol.trafficStats.incomingWebSocketMessages, 1)
+
+        async def test_classes_that_look_at_frames(self) -> None:
+            """A program that overrides what is between frames and messages has no lane, and sees every
+            frame."""
+            seen: list[int] = []
+
+            class Curious(Program):
+                def onMessageFrameBegin(self, length: int) -> None:
+                    seen.append(length)
+                    super().onMessageFrameBegin(length)
+
+            client, protocol = await self.opened(protocol=Curious)
+            self.assertIsNone(protocol.lane)
+            client.transport.write(frame(TEXT, b"one"))
+            await client.until(has_frames(1))
+            self.assertEqual(seen, [3])
+
+        async def test_unusual_frames(self) -> None:
+            """Pings and fragments among ordinary messages are answered in their order."""
+            client, _ = await self.opened()
+            client.transport.write(
+                frame(TEXT, b"one")
+                + frame(PING, b"?")
+                + frame(TEXT, b"tw", fin=False)
+                + frame(PING, b"!")
+                + frame(CONTINUATION, b"o")
+                + frame(TEXT, b"three")
+            )
+            await client.until(has_frames(5))
+            self.assertEqual(
+                frames_of(client),
+                [
+                    Frame(TEXT, b"one"),
+                    Frame(PONG, b"?"),
+                    Frame(PONG, b"!"),
+                    Frame(TEXT, b"two"),
+                    Frame(TEXT, b"three"),
+                ],
+            )
+
+        async def test_large_messages(self) -> None:
+            """Messages larger than every buffer on the way come back whole, whoever carries their rest."""
+            client, _ = await self.opened(max_message_size=1 << 24, max_frame_size=1 << 24)
+            payload = os.urandom(3_000_000)
+            client.transport.write(frame(BINARY, payload) * 3)
+            await client.until(lambda data: len(data) > 3 * len(payload) and has_frames(3)(data))
+            self.assertEqual(frames_of(client), [Frame(BINARY, payload)] * 3)
+
+        async def test_paused(self) -> None:
+            """Nobody reads a connection that the program paused; resumed, it is read by the pump, not by
+            Twisted, which would steal from it."""
+            client, protocol = await self.opened()
+            protocol.pause_reading()
+            client.transport.write(frame(TEXT, b"one"))
+            await self.turns()
+            self.assertEqual(protocol.told, [("open",)])
+            self.assertFalse(self.is_read_by_twisted(protocol))
+            protocol.resume_reading()
+            self.assertFalse(self.is_read_by_twisted(protocol))
+            await client.until(has_frames(1))
+
+        async def test_statistics(self) -> None:
+            """Autobahn's statistics say the same as without the lane."""
+            client, protocol = await self.opened()
+            client.transport.write(frame(TEXT, b"one") + frame(PING, b"?") + frame(BINARY, b"x" * 200))
+            await client.until(has_frames(3))
+            stats = protocol.trafficStats
+            received, sent = 9 + 7 + 208, 5 + 3 + 204
+            self.assertEqual(
+                (
+                    stats.incomingWebSocketMessages,
+                    stats.incomingWebSocketFrames,
+                    stats.incomingOctetsAppLevel,
+                    stats.incomingOctetsWebSocketLevel,
+                    stats.incomingOctetsWireLevel,
+                ),
+                (2, 2, 203, 203, received),
+            )
+            self.assertEqual(
+                (
+                    stats.outgoingWebSocketMessages,
+                    stats.outgoingWebSocketFrames,
+                    stats.outgoingOctetsAppLevel,
+                    stats.outgoingOctetsWebSocketLevel,
+                    stats.outgoingOctetsWireLevel,
+                ),
+                (2, 2, 203, 203, sent),
+            )
+
+    class EndTests(SocketTestCase):
+        """How connections leave the pump."""
+
+        async def ended(self, protocol: Any) -> None:
+            """Wait until the server has forgotten the connection, and see that the pump has, too."""
+            while protocol in self.factory._alive:
+                await deferLater(reactor, 0.001)
+            self.assertFalse(protocol.lane.is_open)
+            self.assertFalse(protocol.lane.is_in_pump)
+
+        async def test_close_by_the_peer(self) -> None:
+            """A peer's Close behind messages is answered behind their echoes."""
+            client, protocol = await self.opened()
+            client.transport.write(frame(TEXT, b"one") + close(1000) + frame(TEXT, b"late"))
+            await client.until(has_frames(2))
+            self.assertEqual(frames_of(client), [Frame(TEXT, b"one"), closing(1000)])
+            client.transport.loseConnection()
+            await self.ended(protocol)
+            self.assertEqual(protocol.told[-1], ("close", True, 1000, None))
+
+        async def test_close_by_the_program(self) -> None:
+            """A program's Close follows what it sent, and the peer's answer is seen."""
+            client, protocol = await self.opened()
+            protocol.sendMessage(b"last")
+            protocol.sendClose(1000)
+            self.assertFalse(protocol.lane.is_in_pump)
+            await client.until(has_frames(2))
+            self.assertEqual(frames_of(client), [Frame(TEXT, b"last"), closing(1000)])
+            client.transport.write(close(1000))
+            client.transport.loseConnection()
+            await self.ended(protocol)
+            self.assertEqual(protocol.told[-1], ("close", True, 1000, None))
+
+        async def test_close_in_a_message(self) -> None:
+            """A Close that the program sends while it handles a message leaves the rest to Autobahn, which
+            finds the peer's answer in it."""
+
+            class Closing(Program):
+                def onMessage(self, payload: bytes, isBinary: bool) -> None:
+                    super().onMessage(payload, isBinary)
+                    self.sendClose(1000)
+
+            client, protocol = await self.opened(protocol=Closing)
+            client.transport.write(frame(TEXT, b"one") + frame(TEXT, b"two") + close(1000))
+            await client.until(has_frames(2))
+            self.assertEqual(frames_of(client), [Frame(TEXT, b"one"), closing(1000)])
+            client.transport.loseConnection()
+            await self.ended(protocol)
+            self.assertEqual(protocol.told[-1], ("close", True, 1000, None))
+
+        async def test_peer_finishes(self) -> None:
+            """A peer that sends and ends its half gets its echo, and its end is reported."""
+            client, protocol = await self.opened()
+            client.transport.write(frame(TEXT, b"one"))
+            client.transport.loseWriteConnection()
+            self.assertIsInstance(await client.ended, ConnectionDone)
+            self.assertEqual(frames_of(client), [Frame(TEXT, b"one")])
+            await self.ended(protocol)
+            self.assertEqual(protocol.told[-1][0], "close")
+
+        async def test_peer_resets(self) -> None:
+            """A reset is reported, although nothing is being written."""
+            client, protocol = await self.opened()
+            linger = struct.pack("ii", 1, 0)
+            client.transport.getHandle().setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            client.transport.abortConnection()
+            await self.ended(protocol)
+
+        async def test_dropped_with_output_that_nobody_reads(self) -> None:
+            """A connection with output that the peer does not read ends when the close timer fires."""
+            client, protocol = await self.opened(
+                close_timeout=0.1, send_queue=1 << 24, max_message_size=1 << 24, max_frame_size=1 << 24
+            )
+            client.transport.pauseProducing()
+            for _ in range(12):
+                protocol.sendMessage(bytes(1 << 20), True)
+            self.assertGreater(protocol.link.queued_bytes, 0)
+            protocol.dropConnection(abort=False)
+            await self.ended(protocol)
+            client.transport.resumeProducing()
+            await client.ended
+
+        async def test_aborted_in_a_message(self) -> None:
+            """A connection that the program drops while it handles a message is gone, and what was on its way
+            reaches nobody."""
+
+            class Dropping(Program):
+                def onMessage(self, payload: bytes, isBinary: bool) -> None:
+                    super().onMessage(payload, isBinary)
+                    self.dropConnection(abort=True)
+
+            client, protocol = await self.opened(protocol=Dropping)
+            client.transport.write(frame(TEXT, b"one") + frame(TEXT, b"two"))
+            await client.ended
+            await self.ended(protocol)
+            self.assertEqual([one[0] for one in protocol.told], ["open", "message", "close"])
+
+        async def test_exception(self) -> None:
+            """An exception of the program's ends its connection with 1011, and no other."""
+
+            class Failing(Program):
+                def onMessage(self, payload: bytes, isBinary: bool) -> None:
+                    raise ValueError(payload)
+
+            client, protocol = await self.opened(protocol=Failing)
+            client.transport.write(frame(TEXT, b"one"))
+            await client.until(has_frames(1))
+            self.assertEqual(frames_of(client), [closing(1011, b"internal error")])
+            client.transport.loseConnection()
+            await self.ended(protocol)
+            self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+
+        async def test_number_used_again(self) -> None:
+            """A connection that takes the descriptor's number of one that has ended gets its own messages."""
+            first, gone = await self.opened()
+            number = gone.link.descriptor
+            gone.dropConnection(abort=True)
+            await first.ended
+            second, protocol = await self.opened()
+            for _ in range(20):
+                if protocol.link.descriptor == number:
+                    break
+                second, protocol = await self.opened()
+            second.transport.write(frame(TEXT, b"mine"))
+            await second.until(has_frames(1))
+            self.assertEqual(frames_of(second), [Frame(TEXT, b"mine")])
+            self.assertEqual([one[0] for one in gone.told], ["open", "close"])
+
+        async def test_reactor_ends(self) -> None:
+            """When the reactor stops, the pump gives its connections back: Twisted reads them from then on,
+            reports their ends, and frames of which a part was taken go on."""
+            client, protocol = await self.opened()
+            data = frame(TEXT, b"in two parts")
+            client.transport.write(data[:9])
+            while protocol.lane.frame_on_its_way is None:
+                await deferLater(reactor, 0.001)
+            its_pump = pump.pump_of(reactor)
+            assert its_pump is not None
+            its_pump.stop()
+            self.addCleanup(pump._pumps.pop, reactor)
+            self.assertTrue(self.is_read_by_twisted(protocol))
+            client.transport.write(data[9:])
+            await client.until(has_frames(1))
+            self.assertEqual(frames_of(client), [Frame(TEXT, b"in two parts")])
+            client.transport.abortConnection()
+            await self.ended(protocol)
+
+        async def test_nobody_left(self) -> None:
+            """A pump without connections is not watched."""
+            client, protocol = await self.opened()
+            self.assertIn(pump.pump_of(reactor), reactor.getReaders())
+            client.transport.abortConnection()
+            await self.ended(protocol)
+            self.assertNotIn(pump.pump_of(reactor), reactor.getReaders())
+
+    class StallTests(SocketTestCase):
+        """Silence and slowness inside a frame that the lane has taken a part of."""
+
+        async def test_stalled(self) -> None:
+            """A peer that falls silent inside a frame is told so after the stall timeout, not before."""
+            client, protocol = await self.opened(stall_timeout=0.2)
+            data = frame(BINARY, bytes(100))
+            for at in range(5):
+                client.transport.write(data[at * 8 : at * 8 + 8])
+                await deferLater(reactor, 0.08)
+            self.assertIsNone(protocol.end)
+            await client.until(has_frames(1))
+            self.assertEqual(frames_of(client)[0].payload[:2], struct.pack("!H", 1001))
+
+        async def test_pong_behind_a_large_frame(self) -> None:
+            """A peer whose frame takes longer than the ping timeout is not cut off: its pong comes behind."""
+            client, protocol = await self.opened(ping_interval=0.1, ping_timeout=0.1)
+            payload = bytes(100_000)
+            data = frame(BINARY, payload)
+            # Until the timeout has passed once.
+            while protocol._frame_before_pong is None and protocol.end is None:
+                client.transport.write(data[:100])
+                data = data[100:]
+                await deferLater(reactor, 0.01)
+            client.transport.write(data)
+            await client.until(lambda got: Frame(BINARY, payload) in self.whole_frames(got))
+            self.assertIsNone(protocol.end)
+
+        def whole_frames(self, data: bytes) -> list[Frame]:
+            """The frames of an answer; none while the last is not whole."""
+            try:
+                return list(parse_frames(parse_answer(data).rest))
+            except (AssertionError, ValueError, struct.error):
+                return []
