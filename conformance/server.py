@@ -191,6 +191,7 @@ def wsecho_command(certificate: Path, key: Path) -> list[str]:
         "--compression=deflate",
         "--max-message-size=16MiB",
         "--max-frame-size=16MiB",
+        "--max-fragments=0",
     ]
 
 
