@@ -98,20 +98,22 @@ class EchoTests(SynchronousTestCase):
         self.assert_noticed(lie, "more messages came back than were sent")
 
     def test_order(self) -> None:
-        """Two messages that change places."""
-        kept: list[bytes] = []
+        """Two messages that change places, next to each other or as far apart as the window lets them."""
+        for apart in range(1, 9):
+            kept: list[bytes] = []
 
-        def lie(payload: bytes, place: int, number: int) -> dict[int, bytes]:
-            if place == 2:
+            def lie(
+                payload: bytes, place: int, number: int, kept: list[bytes] = kept, apart: int = apart
+            ) -> dict[int, bytes]:
+                if not 2 <= place <= 2 + apart:
+                    return honest(payload, place, number)
                 kept.append(payload)
-                return {}
-            return (
-                {number: frame(payload) + b"".join(map(frame, kept))}
-                if place == 3
-                else honest(payload, place, number)
-            )
+                if place < 2 + apart:
+                    return {}
+                kept[0], kept[-1] = kept[-1], kept[0]
+                return {number: b"".join(map(frame, kept))}
 
-        self.assert_noticed(lie, "out of order", "--window=4")
+            self.assert_noticed(lie, "out of order", "--window=9")
 
     def test_another_connections(self) -> None:
         """A message of one connection that comes out of another."""
