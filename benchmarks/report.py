@@ -104,7 +104,7 @@ def scenario_table(figures: Figures, scenario: Scenario) -> list[str]:
 
 
 def share_table(figures: Figures, scenarios: Sequence[Scenario]) -> list[str]:
-    """For all scenarios that count a rate: what a second of computing does, as a share of the limit's."""
+    """For those that count a rate: what a second of computing does, as a share of the limit's."""
     counted = [one for one in scenarios if not one.less_is_better]
     rows = []
     for name in figures.contestants:
@@ -113,7 +113,7 @@ def share_table(figures: Figures, scenarios: Sequence[Scenario]) -> list[str]:
             for one in counted
         ]
         rows.append([name, *("" if found is None else number(found.median) for found in shares)])
-    return _table(["of the limit, per CPU second", *(one.name for one in counted)], rows)
+    return _table(["server", *(one.name for one in counted)], rows)
 
 
 def growth_table(figures: Figures) -> list[str]:
@@ -146,9 +146,16 @@ def _sections(figures: Figures) -> list[tuple[str, str, list[Scenario]]]:
 def body(figures: Figures, images: Mapping[str, str]) -> list[str]:
     """The tables, section by section; `images` names the drawing of a group, where there is one."""
     lines: list[str] = []
-    rates = [one for _, _, scenarios in _sections(figures) for one in scenarios]
     if LIMIT in figures.contestants:
-        lines += ["## Overview", "", *share_table(figures, rates), ""]
+        lines += [
+            "## Overview",
+            "",
+            "What a second of computing does, as a share of what the limit does in it:",
+            "",
+        ]
+        for _, _, scenarios in _sections(figures):
+            if any(not one.less_is_better for one in scenarios):
+                lines += [*share_table(figures, scenarios), ""]
     for group, title, scenarios in _sections(figures):
         lines += [f"## {title}", ""]
         if group in images:
@@ -185,7 +192,7 @@ def notes(figures: Figures, circumstances: Circumstances) -> list[str]:
         key = (one.contestant, one.scenario, one.error)
         failures[key] = failures.get(key, 0) + 1
     lines += [
-        f"* Failed {times} times: {name} in {scenario}: {error}"
+        f"* Failed in {times} of {circumstances.rounds} rounds: {name} in {scenario}: {error}"
         for (name, scenario, error), times in failures.items()
     ]
     return lines

@@ -51,7 +51,7 @@ class TableTests(SynchronousTestCase):
     def test_shares(self) -> None:
         """The overview has a column for each rate; what was not measured is empty."""
         table = share_table(FIGURES, [SCENARIOS[name] for name in ("e2", "m1", "g1")])
-        self.assertEqual(table[0], "| of the limit, per CPU second | e2 | g1 |")
+        self.assertEqual(table[0], "| server | e2 | g1 |")
         self.assertIn("| aiohttp | 0.23 |  |", table)
 
     def test_every_row_has_every_cell(self) -> None:
@@ -75,7 +75,7 @@ class PageTests(SynchronousTestCase):
             "Others took 2% of a core in the median of all measurements, 2% in the worst",
             "* Not measured: qt: no PySide6-Addons: install it",
             "* Not measured: TLS: the load was compiled without OpenSSL: apt-get install libssl-dev",
-            "* Failed 1 times: aiohttp in e2: connection 3: the server closed, code 1011",
+            "* Failed in 1 of 3 rounds: aiohttp in e2: connection 3: the server closed, code 1011",
             "| wsecho | 1,000 | 900 | 0.90 |",
         ):
             self.assertIn(part, text)
