@@ -402,7 +402,7 @@ class OnlyOwnerTests(SynchronousTestCase):
 
     #: A tunnel has a transport before there is a connection; the reader of PROXY headers is a transport's
     #: wrapper, and so itself the transport of a link.
-    MODULES = ("link.py", "outbox.py", "tunnel.py", "proxy_header.py")
+    MODULES = ("at_once.py", "link.py", "outbox.py", "tunnel.py", "proxy_header.py")
 
     #: A port listens, and pauses to accept.
     PORTS = frozenset({"port", "self._port"})
@@ -495,20 +495,20 @@ class SocketTests(TestCase):
         self.assertIsInstance(await self.server.ended, ConnectionDone)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    async def test_first_output_is_written_at_once(self) -> None:
-        """The first output is the kernel's when write_first returns, and all that comes later follows in
+    async def test_output_is_written_at_once(self) -> None:
+        """What is written while nothing waits is the kernel's at once, and what comes later follows in
         order."""
         client = await Loopback(self, self.factory).connect()
         link, handle = self.server.link, cast(Any, self.server.transport)
-        link.write_first(b"first ")
+        link.write(b"first ")
         self.assertEqual(queued_bytes(handle), 0)
         link.write(b"second ")
-        link.write_first(b"third")
-        self.assertEqual(link.queued_bytes, len(b"second third"))
+        link.write(b"third")
+        self.assertEqual(link.queued_bytes, 0)
         self.assertEqual(await client.until(lambda data: b"third" in data), b"first second third")
 
-    async def test_first_output_is_taken_in_part(self) -> None:
-        """What the kernel does not take of the first output follows."""
+    async def test_output_is_taken_in_part(self) -> None:
+        """What the kernel does not take follows."""
 
         class Narrow:
             """A socket whose kernel takes three bytes at first."""
@@ -523,11 +523,11 @@ class SocketTests(TestCase):
         client = await Loopback(self, self.factory).connect()
         handle: Any = self.server.transport
         handle.socket = Narrow(handle.socket)
-        self.server.link.write_first(b"first second")
+        self.server.link.write(b"first second")
         self.assertEqual(self.server.link.queued_bytes, len(b"st second"))
         self.assertEqual(await client.until(lambda data: b"second" in data), b"first second")
 
-    async def test_first_output_to_a_peer_that_left(self) -> None:
+    async def test_output_to_a_peer_that_left(self) -> None:
         """A broken connection is found out by the transport, not by whoever writes."""
         client = await Loopback(self, self.factory).connect()
         handle: Any = self.server.transport
@@ -540,7 +540,7 @@ class SocketTests(TestCase):
                 raise ConnectionResetError()
 
         real, handle.socket = handle.socket, Broken()
-        self.server.link.write_first(b"first")
+        self.server.link.write(b"first")
         self.assertEqual(await client.until(lambda data: data == b"first"), b"first")
 
     async def test_reads_after_the_half_close(self) -> None:

@@ -106,13 +106,6 @@ class WritingTests(OutboxTestCase):
         self.assertFalse(self.outbox.is_blocked)
         verifyObject(IPullProducer, self.outbox)
 
-    def test_first(self) -> None:
-        """The first output goes to the kernel past the transport only where nothing stands between, which is
-        not so here."""
-        self.outbox.write_first(b"a")
-        self.outbox.write_first(b"b")
-        self.assertEqual(self.kernel.dataBuffer, b"ab")
-
     def test_window(self) -> None:
         """The transport is given half of the limit; the rest waits, and is given when that is taken."""
         for letter in b"abcd":

@@ -171,7 +171,8 @@ cdef class Lane:
     cdef Cork *cork
     cdef PyObject *partial
     cdef size_t filled, partial_room
-    cdef list pending
+    cdef bytes pending
+    cdef list more_pending
     cdef size_t pending_size
     cdef object method
     cdef uint64_t limit
@@ -612,7 +613,7 @@ cdef class Lane:
 
     cdef int collect(self, bytes data) except -1:
         if self.pending is None:
-            self.pending = [data]
+            self.pending = data
             self.pending_size = PyBytes_GET_SIZE(data)
             if not self.is_pending:
                 self.is_pending = True
@@ -620,7 +621,10 @@ cdef class Lane:
                 if not self.pump.is_turning:
                     self.pump.need_turn()
         else:
-            self.pending.append(data)
+            if self.more_pending is None:
+                self.more_pending = [data]
+            else:
+                self.more_pending.append(data)
             self.pending_size += PyBytes_GET_SIZE(data)
         if self.pending_size >= PENDING_SIZE or self.pending_size >= self.cork_size:
             self.flush_pending()
@@ -645,20 +649,15 @@ cdef class Lane:
         return 0
 
     cdef int flush_pending(self) except -1:
-        cdef list frames = self.pending
-        cdef bytes frame
-        cdef Py_ssize_t n
-        if frames is None:
+        cdef bytes frame = self.pending
+        if frame is None:
             return 0
         self.pending = None
         self.pending_size = 0
-        n = len(frames)
-        if n == 1:
-            frame = frames[0]
-            self.send_pieces(PyBytes_AS_STRING(frame), PyBytes_GET_SIZE(frame), NULL, 0, NULL, 0)
-            return 0
-        # Each of them is small, or there would not be several.
-        frame = b"".join(frames)
+        if self.more_pending is not None:
+            # Each of them is small, or there would not be several.
+            frame += b"".join(self.more_pending)
+            self.more_pending = None
         self.send_pieces(PyBytes_AS_STRING(frame), PyBytes_GET_SIZE(frame), NULL, 0, NULL, 0)
         return 0
 
@@ -752,7 +751,7 @@ cdef class Lane:
         """The socket has been closed: its number may be somebody else's."""
         self.open = False
         self.fd = -1
-        self.pending = None
+        self.pending = self.more_pending = None
         self.pending_size = 0
         if self.cork != NULL:
             self.cork.n = 0

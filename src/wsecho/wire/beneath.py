@@ -24,7 +24,7 @@ from autobahn.twisted.websocket import (
 )
 from autobahn.websocket import protocol
 from OpenSSL import _util
-from twisted.internet import tcp
+from twisted.internet import tcp, unix
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 __all__ = [
@@ -162,17 +162,18 @@ def queued_bytes(transport: Any) -> int:
 
 
 def send_now(transport: Any, data: bytes) -> int:
-    """Hand ``data`` to the kernel now, where nothing of Twisted's is in between: an ordinary TCP connection of a
-    server, without TLS. Only for what is written first: what waits in the transport would come later.
+    """Hand ``data`` to the kernel now, where nothing of Twisted's is in between: an ordinary connection of a
+    server, TCP or Unix, without TLS. Only while nothing waits in the transport: that would come later.
 
     :returns: how many bytes the kernel took; 0 also when the transport is another, and when the connection is
         broken, which the transport will find out for itself
     """
-    if type(transport) is not tcp.Server or transport.TLS or transport.disconnecting:
+    if type(transport) not in (tcp.Server, unix.Server) or transport.TLS or transport.disconnecting:
         return 0
     try:
         sent: int = transport.socket.send(data)
-    except OSError:
+    except (OSError, AttributeError):
+        # Twisted deletes the socket of a connection that has ended.
         return 0
     return sent
 

@@ -68,6 +68,10 @@ class Intake(_Autobahn):  # type: ignore[misc]
         """Fail the connection."""
         raise NotImplementedError
 
+    def lane_output_waits(self) -> None:
+        """Answers were written: the outbox may be full."""
+        raise NotImplementedError
+
     def take_input(self, data: bytes) -> None:
         """Work on what was read, for one slice at most; deliveries in one go share a slice."""
         if self.has_backlog:
@@ -102,7 +106,17 @@ class Intake(_Autobahn):  # type: ignore[misc]
 
     def _work_in_slice(self, now: float) -> bool:
         self._units_left = SLICE_UNITS
-        self._work_off()
+        # A lane collects for itself.
+        writer = self.link.outbox.writer if self.lane is None else None
+        if writer is None:
+            self._work_off()
+        else:
+            writer.collect()
+            try:
+                self._work_off()
+            finally:
+                writer.flush()
+                self.lane_output_waits()
         self._last_input_at = now
         self._worked_until = self.factory.reactor.seconds()
         self._watch_for_stall()

@@ -23,6 +23,7 @@ from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime, IS
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from wsecho.wire.at_once import AtOnce
 from wsecho.wire.beneath import can_learn_peer
 from wsecho.wire.outbox import Outbox
 from wsecho.wire.pump import plain_socket, pump_of
@@ -99,6 +100,8 @@ class Link:
         self._aborted = False
         self._timer: IDelayedCall | None = None
         self._lane: Any = None
+        if plain_socket(transport) is not None:
+            self.outbox.writer = AtOnce(self, transport, send_queue)
         self.is_secure: bool = ISSLTransport.providedBy(transport)
 
     # -- who is there ----------------------------------------------------------------------------------------
@@ -194,7 +197,7 @@ class Link:
 
     def attach(self, lane: Any) -> None:
         """Write through ``lane`` from now on, and let the reactor's pump read, if it can."""
-        self._lane = self.outbox.lane = lane
+        self._lane = self.outbox.writer = lane
         if not self.outbox.is_clear:
             lane.block()
         if not self.takes_input:
@@ -240,11 +243,6 @@ class Link:
         is ending: the Close frame or HTTP answer is the last word."""
         if not self._finishing and self._transport is not None:
             self.outbox.write(data)
-
-    def write_first(self, data: bytes) -> None:
-        """Write the first output of the connection; see :meth:`wsecho.wire.outbox.Outbox.write_first`."""
-        if not self._finishing and self._transport is not None:
-            self.outbox.write_first(data)
 
     def write_urgent(self, kind: str, data: bytes) -> None:
         """Write a control frame, ahead of what waits; see :meth:`wsecho.wire.outbox.Outbox.write_urgent`."""

@@ -25,7 +25,7 @@ from typing import Any
 from twisted.internet.interfaces import IPullProducer
 from zope.interface import implementer
 
-from wsecho.wire.beneath import bottom_transport, queued_bytes, send_now
+from wsecho.wire.beneath import bottom_transport, queued_bytes
 
 __all__ = ["LEAST_COST", "WINDOW", "Outbox"]
 
@@ -60,9 +60,9 @@ class Outbox:
         "_window",
         "_writing",
         "dropped",
-        "lane",
         "limit",
         "turns",
+        "writer",
     )
 
     def __init__(self, transport: Any, limit: int) -> None:
@@ -73,8 +73,9 @@ class Outbox:
         """Messages for the peer that were dropped, here or before they came here."""
         self.turns = 0
         """How often the kernel has taken a whole window."""
-        self.lane: Any = None
-        """What writes at once, while nothing waits; see :mod:`wsecho.wire.lane`."""
+        self.writer: Any = None
+        """What writes at once, while nothing waits: a lane, or :class:`wsecho.wire.at_once.AtOnce`; None
+        where only the transport can write."""
         self._transport = transport
         self._bottom: Any = None
         self._given = 0
@@ -105,7 +106,7 @@ class Outbox:
     @property
     def queued_bytes(self) -> int:
         """Bytes that the kernel has not taken, whether they wait here or in the transport."""
-        collected = 0 if self.lane is None else self.lane.waiting_bytes
+        collected = 0 if self.writer is None else self.writer.waiting_bytes
         return collected + self._waiting_bytes + queued_bytes(self._transport)
 
     @property
@@ -135,23 +136,17 @@ class Outbox:
         :param is_droppable: whether :meth:`make_room` may drop it, a whole message, until its first byte is
             written
         """
-        if self.lane is None or not self.lane.put(data):
+        if self.writer is None or not self.writer.put(data):
             self.queue(data, is_droppable=is_droppable)
 
     def queue(self, data: bytes, *, is_droppable: bool = False) -> None:
         """Write ``data`` by the transport: what was not written at once."""
+        if self._transport is None:
+            return
         if not self._waiting and self._given + len(data) <= self._window:
             self._give(data)
         else:
             self._wait(data, is_droppable)
-
-    def write_first(self, data: bytes) -> None:
-        """Write what is to be the first output of the connection: the kernel has room for it and takes it
-        now, where the transport would arm the reactor, write in its next turn, and disarm it."""
-        if self._bottom is None:
-            data = data[send_now(self._transport, data) :]
-        if data:
-            self.write(data)
 
     def make_room(self) -> bool:
         """Drop messages, the oldest first, until the outbox is not full.
@@ -166,7 +161,7 @@ class Outbox:
     def write_urgent(self, kind: str, data: bytes) -> None:
         """Write a control frame as soon as the chunk on its way is written; it replaces one of its ``kind``
         that still waits (RFC 6455 section 5.5.3: only the latest ping need be answered)."""
-        if self.lane is not None and self.lane.put(data):
+        if self.writer is not None and self.writer.put(data):
             return
         if not self._waiting and self._given + len(data) <= self._window:
             self._give(data)
@@ -350,6 +345,8 @@ class Outbox:
             then()
 
         self._on_low = ()
+        if self.writer is not None:
+            self.writer.flush()
         if self._waiting:
             self._on_empty = has_flushed
         else:
@@ -362,7 +359,7 @@ class Outbox:
 
     def ended(self) -> None:
         """The transport has ended and is not touched any more."""
-        self.lane = None
+        self.writer = None
         self._bottom = self._transport = None
         self._waiting = self._urgent = self._on_empty = None
         self._on_low = ()

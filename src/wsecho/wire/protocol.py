@@ -297,7 +297,7 @@ class ServerProtocol(Asked, Messages, AutobahnServerProtocol):  # type: ignore[m
             subprotocol=subprotocol,
             extensions=self._agree_on_compression(upgrade.extensions) if upgrade.extensions else "",
         )
-        self.link.write_first(answer)
+        self.link.write(answer)
         self.state = self.STATE_OPEN
         self._cancel_open_timeout()
         if self.autoPingInterval:

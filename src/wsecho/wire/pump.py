@@ -98,7 +98,9 @@ def pump_of(reactor: Any) -> Pump | None:
 
 def plain_socket(transport: Any) -> Any:
     """The socket of a transport that is nothing but a socket; None for TLS and for every wrapper."""
-    return transport.getHandle() if type(transport) in (tcp.Server, unix.Server) else None
+    if type(transport) not in (tcp.Server, unix.Server) or transport.TLS or not transport.connected:
+        return None
+    return transport.getHandle()
 
 
 def _forget_all() -> None:
