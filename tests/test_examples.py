@@ -1,5 +1,6 @@
 """Tests for examples/: each runs as a program and does what its first line says."""
 
+import re
 import sys
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -42,3 +43,20 @@ class ExampleTests(SynchronousTestCase):
         ):
             for client in (first, second):
                 self.assertRegex(str(client.recv(TIMEOUT)), r"\A\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00\Z")
+
+    def test_download(self) -> None:
+        """download.py sends as many bytes as it is asked for, of which no more wait in memory than may."""
+        with (
+            serving(self.command("download.py"), env=python_environment()) as (url,),
+            self.client(url) as client,
+        ):
+            client.send("50000000")
+            got = 0
+            while isinstance(message := client.recv(TIMEOUT), bytes):
+                got += len(message)
+            self.assertEqual(got, 50_000_000)
+            waited = re.fullmatch(r"at most (\d+) bytes waited", message)
+            assert waited is not None
+            self.assertTrue(1024 * 1024 <= int(waited[1]) < 1024 * 1024 + 65_546, message)
+            client.send("nothing that is a number")
+            self.assertEqual(client.recv(TIMEOUT), "at most 0 bytes waited")

@@ -12,11 +12,11 @@ from twisted.internet.ssl import optionsForClientTLS
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
-from tests.members import MembersTestCase, Record
+from tests.members import QUIET, MembersTestCase, Record
 from tests.wire.client_harness import closing_frame, unmasked
 from tests.wire.harness import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, Frame, close, frame
 from wsecho.policy.authenticators import Authenticator
-from wsecho.policy.end_reasons import EndReason
+from wsecho.policy.end_reasons import End, EndReason
 from wsecho.policy.enumerations import CloseCode, SocketError, SocketState
 from wsecho.policy.settings import Settings
 from wsecho.socket_members import HandshakeOptions
@@ -793,6 +793,87 @@ class SendTests(MembersTestCase):
         socket, _ = self.pair()
         socket.send_binary_message(bytes(10))
         self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def filled(self, size: int = 400) -> tuple[WebSocket, Any]:
+        """A connection whose peer does not read, with a send queue of 1000 bytes that is full of messages."""
+        socket, peer = self.pair(self.server(send_queue=1000))
+        peer.transport.reads_nothing = True
+        while self.successResultOf(socket.drained()):
+            socket.send_binary_message(bytes(size))
+            if socket.bytes_to_write >= 1000:
+                break
+        return socket, peer
+
+    def test_full(self) -> None:
+        """A message for which there is no room is not taken, which 0 tells; the peer is closed with 1013."""
+        socket, peer = self.filled()
+        record = Record(socket, "bytes_written", "about_to_close")
+        self.assertEqual(socket.bytes_to_write, 3 * 404)
+        self.assertEqual((socket.send_text_message("x"), socket.send_binary_message(b"x")), (0, 0))
+        self.assertEqual(record.told, [("about_to_close",)])
+        self.assertEqual((socket.close_code, socket.end), (1013, End(EndReason.SLOW_CONSUMER, 1013)))
+        peer.transport.read()
+        self.assertEqual(
+            [one.payload for one in peer.frames],
+            [*[bytes(400)] * 3, b"\x03\xf5does not read: send-queue (1000 bytes) is full"],
+        )
+
+    def test_drained(self) -> None:
+        """Who waits is woken when the peer has read half, and not before; who need not wait does not."""
+        socket, peer = self.filled()
+        first, second = socket.drained(), socket.drained()
+        peer.transport.read_once()
+        self.assertEqual(socket.bytes_to_write, 2 * 404)
+        self.assertNoResult(first)
+        self.assertTrue(self.successResultOf(socket.drained()))
+        peer.transport.read_once()
+        self.assertEqual(socket.bytes_to_write, 404)
+        self.assertTrue(self.successResultOf(first) and self.successResultOf(second))
+
+    def test_drained_by_many(self) -> None:
+        """Of many who wait, one that fills the queue again keeps the next waiting: nobody is closed."""
+        socket, peer = self.filled()
+
+        async def send() -> int:
+            await socket.drained()
+            return socket.send_binary_message(bytes(2000))
+
+        first, second = Deferred.fromCoroutine(send()), Deferred.fromCoroutine(send())
+        peer.transport.read_once()
+        peer.transport.read_once()
+        self.assertEqual(self.successResultOf(first), 2000)
+        self.assertNoResult(second)
+        peer.transport.read()
+        self.assertEqual(self.successResultOf(second), 2000)
+        self.assertEqual([len(one.payload) for one in peer.frames], [400, 400, 400, 2000, 2000])
+
+    def test_drained_at_the_end(self) -> None:
+        """Who waits is told when nothing can be sent any more, and may have given up before."""
+        for end in (
+            lambda socket, _: socket.close(),
+            lambda socket, _: socket.abort(),
+            lambda _, peer: peer.leave(),
+            lambda _, peer: peer.send(close(1000)),
+        ):
+            socket, peer = self.filled()
+            waiting, cancelled = socket.drained(), socket.drained()
+            cancelled.cancel()
+            self.failureResultOf(cancelled, CancelledError)
+            end(socket, peer)
+            self.assertFalse(self.successResultOf(waiting))
+            self.assertFalse(self.successResultOf(socket.drained()))
+
+    def test_drained_of_the_connection_before(self) -> None:
+        """Who waited when another connection took the place of this one is told that it is over."""
+        socket, end = self.connected(self.client(settings=replace(QUIET, send_queue=1000)))
+        end.transport.reads_nothing = True
+        socket.send_binary_message(bytes(1000))
+        waiting = socket.drained()
+        socket.open("ws://192.0.2.2/")
+        self.assertFalse(self.successResultOf(waiting))
+        self.assertFalse(self.successResultOf(self.client().drained()))
+        self.reach().open()
+        self.assertTrue(self.successResultOf(socket.drained()))
 
     def test_flush(self) -> None:
         """flush tells whether nothing waits."""

@@ -181,6 +181,8 @@ class SocketMembers:
         self._tls_events: SocketTlsEvents | None = None
         self._local = self._peer = _NOBODY
         self._end_bell = Bell()
+        self._low_bell = Bell()
+        self._is_low_awaited = False
 
     def _apply_holds(self) -> None:
         """Pause or resume reading as the inbox and the program want."""

@@ -150,6 +150,7 @@ class WebSocket(SocketMembers):
         if connection is not None:
             self._forget()
             connection.dropConnection(abort=True)
+            self._wake_senders()
             self._end_bell.ring()
         if attempt is not None:
             attempt.cancel()
@@ -294,6 +295,7 @@ class WebSocket(SocketMembers):
         self._close_reason = reason or ""
         self._set_state(SocketState.CLOSING)
         self.about_to_close.emit()
+        self._wake_senders()
 
     def ended(self, connection: Any) -> None:
         """The transport has ended."""
@@ -352,7 +354,8 @@ class WebSocket(SocketMembers):
     def send_text_message(self, message: str) -> int:
         """Send a text message.
 
-        :returns: bytes accepted, of its UTF-8; 0 when not connected
+        :returns: bytes accepted, of its UTF-8; 0 when not connected, and when ``Settings.send_queue`` is
+            full: the connection is closed with 1013 then. :meth:`drained` waits
         :raises TypeError: when ``message`` is no str
         :raises ValueError: when it holds a surrogate, which UTF-8 cannot express
         """
@@ -367,7 +370,8 @@ class WebSocket(SocketMembers):
     def send_binary_message(self, message: bytes | bytearray | memoryview) -> int:
         """Send a binary message.
 
-        :returns: bytes accepted; 0 when not connected
+        :returns: bytes accepted; 0 when not connected, and when ``Settings.send_queue`` is full: the
+            connection is closed with 1013 then. :meth:`drained` waits
         :raises TypeError: when ``message`` is not bytes-like
         """
         if not isinstance(message, bytes | bytearray | memoryview):
@@ -376,6 +380,9 @@ class WebSocket(SocketMembers):
 
     def _send(self, payload: bytes, is_binary: bool) -> int:
         if self._state is not SocketState.CONNECTED:
+            return 0
+        if self._connection.is_output_full:
+            self._connection.close_slow()
             return 0
         self._connection.sendMessage(payload, is_binary, fragmentSize=self._outgoing_frame_size)
         self._sent_bytes += len(payload)
@@ -404,6 +411,29 @@ class WebSocket(SocketMembers):
         if self._state is SocketState.CONNECTED:
             self._ping_at = self._reactor.seconds()
             self._connection.sendPing(payload[:_MAX_PING])
+
+    def drained(self) -> Deferred[bool]:
+        """Wait until the peer has read enough to be sent more.
+
+        :returns: fires with True when half of ``Settings.send_queue`` or less waits, at once when it is not
+            full; with False when nothing can be sent on this connection any more
+        """
+        return Deferred.fromCoroutine(self._until_drained(self._connection))
+
+    async def _until_drained(self, connection: Any) -> bool:
+        while self._connection is connection and self._state is SocketState.CONNECTED:
+            if not connection.is_output_full:
+                return True
+            if not self._is_low_awaited:
+                self._is_low_awaited = True
+                connection.link.outbox.call_when_low(self._wake_senders)
+            # Of many who wait, the first to be woken may fill it again.
+            await self._low_bell.wait()
+        return False
+
+    def _wake_senders(self) -> None:
+        self._is_low_awaited = False
+        self._low_bell.ring()
 
     def flush(self) -> bool:
         """Whether nothing waits to be written: the reactor writes as soon as the kernel takes it."""

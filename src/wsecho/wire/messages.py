@@ -188,6 +188,11 @@ class Messages(Connection):
     def _release_output(self) -> None:
         self.link.release(Hold.OUTPUT)
 
+    @property
+    def is_output_full(self) -> bool:
+        """Whether as much waits for the peer as may (``Settings.send_queue``): no message is taken now."""
+        return self.link.outbox.is_full
+
     def close_slow(self) -> None:
         """Close the connection of a peer that does not read, with 1013."""
         limit = self.link.outbox.limit
@@ -235,7 +240,7 @@ class Messages(Connection):
         """Send a message.
 
         While the peer's send queue is full (``Settings.send_queue``), no message is taken: the connection is
-        closed with 1013 instead. ``is_output_full`` tells, and :meth:`drained` waits.
+        closed with 1013 instead. ``is_output_full`` tells; a producer (:meth:`registerProducer`) waits.
 
         :param payload: bytes; UTF-8 when ``isBinary`` is false
         :raises Disconnected: when the connection is not open
@@ -244,7 +249,7 @@ class Messages(Connection):
             return
         if self.phase is not Phase.OPEN:
             raise Disconnected("the connection is not open")
-        if self.link.outbox.is_full:
+        if self.is_output_full:
             self.close_slow()
             return
         if self.factory.debug:
