@@ -1,5 +1,4 @@
-"""A server of downloads: who asks for a number of bytes gets as many, in messages of 64 KiB, at the pace at which
-it reads.
+"""A server of downloads: who asks for a number of bytes gets as many, at the pace at which it reads.
 
 python examples/download.py [ENDPOINT]
 """

@@ -460,12 +460,12 @@ class Loopback:
         port: int = self._port.getHost().port
         return port
 
-    async def connect(self) -> Any:
+    async def connect(self, protocol: Callable[[], Socket] = Socket) -> Any:
         """A client's `Socket`, connected; it is aborted should it outlive the test."""
         client: Any = TCP4ClientEndpoint(self._reactor, "127.0.0.1", await self.port())
         if self._tls is not None:
             client = wrapClientTLS(self._tls.client, client)
-        socket = await client.connect(Factory.forProtocol(Socket))
+        socket = await client.connect(Factory.forProtocol(protocol))
         self._test.addCleanup(self._end, socket)
         return socket
 

@@ -310,13 +310,22 @@ class CompressionLimitTests(WireTestCase):
         self.assertEqual(peer.protocol.end, End(EndReason.MESSAGE_TOO_BIG, 1009))
 
     def test_frame_limit(self) -> None:
-        """The limit for frames holds for the frame on the wire, with room for what deflate adds to noise."""
-        for size, passes in ((50_000, True), (60_000, False)):
-            peer = self.open(100_000, max_frame_size=50_000)
-            peer.send(frame(BINARY, deflated(NOISE[:size]), rsv=4))
-            self.assertEqual(peer.protocol.end is None, passes, size)
-            if not passes:
-                self.assertEqual(peer.frames, [closing(1009, b"larger than max-frame-size (50000 bytes)")])
+        """The limit for frames holds for what a frame becomes, whatever it is on the wire; and for frames
+        that become nothing, with room for what deflate adds to noise."""
+        for payload in (NOISE, bytes(60_000)):
+            for size, passes in ((50_000, True), (50_001, False), (60_000, False)):
+                for step in (1000, 1 << 20):
+                    peer = self.open(100_000, max_frame_size=50_000)
+                    stream = frame(BINARY, deflated(payload[:size]), rsv=4)
+                    for at in range(0, len(stream), step):
+                        peer.send(stream[at : at + step])
+                    self.assertEqual(peer.protocol.end is None, passes, size)
+                    if not passes:
+                        reason = b"larger than max-frame-size (50000 bytes)"
+                        self.assertEqual(peer.frames, [closing(1009, reason)])
+        peer = self.open(100_000, max_frame_size=50_000)
+        peer.send(frame(BINARY, b"\0\0\0\xff\xff" * 12_000, rsv=4))
+        self.assertEqual(peer.frames, [closing(1009, b"larger than max-frame-size (50000 bytes)")])
 
     def test_uncompressed_message(self) -> None:
         """A message that is not compressed has its plain limits, on a connection that compresses, too."""

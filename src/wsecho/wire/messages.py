@@ -141,8 +141,14 @@ class Messages(Connection):
     # Autobahn keeps the parts of a message, however small, an object each.
 
     def onMessageFrameData(self, payload: bytes) -> None:
-        if not self.failedByMe:
-            _join(self.frame_data, payload)
+        if self.failedByMe:
+            return
+        _join(self.frame_data, payload)
+        if self._isMessageCompressed and self.frame_data:
+            size = len(self.frame_data[0])
+            if 0 < self.maxFramePayloadSize < size:
+                self.wasMaxFramePayloadSizeExceeded = True
+                self._max_message_size_exceeded(size, self.maxFramePayloadSize, "")
 
     def onMessageFrame(self, payload: list[bytes]) -> None:
         if not self.failedByMe:
