@@ -11,6 +11,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from docs._ext import generated
 from tests.checkout import CHECKOUT
 from tests.serving import python_environment, run_python, serving
+from tests.wire.harness import BINARY, Peer, WireTestCase, close, frame
+from wsecho import BroadcastServerFactory, BroadcastService, EchoServerProtocol, SlowConsumer
 from wsecho.app.configuration import read_configuration
 from wsecho.policy.close_codes import CLOSE_CODES
 from wsecho.policy.end_reasons import END_REASONS
@@ -128,6 +130,54 @@ class SupervisorTests(SynchronousTestCase):
         self.assertEqual(len(defaults), 4)
         for seconds, verdict in defaults:
             self.assertEqual(float(seconds) <= drain, "not enough" in verdict, seconds)
+
+
+class SlowConsumerTests(WireTestCase):
+    """What docs/slow-consumers.md says of the log."""
+
+    def channel(self, policy: SlowConsumer) -> tuple[Peer, Peer]:
+        """A sender and a receiver that does not read."""
+        service = BroadcastService(slow_consumer=policy)
+        factory = self.factory(make=BroadcastServerFactory, broadcast=service, send_queue=1000)
+        sender, slow = self.peer(factory).open(), self.peer(factory).open()
+        slow.transport.reads_nothing = True
+        return sender, slow
+
+    def test_log(self) -> None:
+        """The lines are those of the four connections that it describes."""
+        message = frame(BINARY, bytes(99))
+        sender, slow = self.channel(SlowConsumer.CLOSE)
+        sender.send(message * 11)
+        sender.leave()
+        slow.transport.read()
+        slow.send(close(1013))
+        slow.leave()
+        sender, dropping = self.channel(SlowConsumer.DROP_NEWEST)
+        sender.send(message * 30)
+        sender.leave()
+        dropping.transport.read()
+        dropping.send(close(1000))
+        dropping.leave()
+        silent = self.peer(self.factory(EchoServerProtocol, send_queue=1000)).open()
+        silent.transport.reads_nothing = True
+        silent.send(message * 11)
+        for seconds in (20, 20, 5, 0):
+            self.clock.advance(seconds)
+        stalled = self.peer(self.factory(EchoServerProtocol)).open()
+        stalled.send(message[:-1])
+        self.clock.advance(10)
+        stalled.leave()
+        ends = [line for line in self.log if " closed: " in line and "reason=peer-gone" not in line]
+        page = read(DOCS / "slow-consumers.md").partition("<!-- log -->")[2].partition("```\n\n")[0]
+        self.assertEqual(
+            [self.facts(line) for line in page.splitlines() if " closed: " in line], [*map(self.facts, ends)]
+        )
+
+    @staticmethod
+    def facts(line: str) -> dict[str, str]:
+        """What does not depend on time and port."""
+        fields = dict(re.findall(r"(\w+)=(\S+)", line))
+        return {name: fields[name] for name in ("reason", "code", "status", "ended", "sent", "dropped")}
 
 
 class GeneratedTests(SynchronousTestCase):

@@ -69,7 +69,9 @@ class Settings:
     max_message_rate: int = _size("max-message-rate")
     """Messages of one connection within a second; 0: no limit. Above it, close 1008."""
     send_queue: int = _size("send-queue")
-    """Bytes that wait for one peer, from which on no further message is taken for it."""
+    """Bytes that wait for one peer, from which on no further message is taken for it; so what waits is this
+    and one message at most. A peer that does not read what it is answered is not read, either; one that is
+    sent more unasked is closed with 1013, unless a broadcast's policy drops messages."""
     handshake_timeout: float = _seconds("handshake-timeout")
     """Seconds from the accepted TCP connection to the open WebSocket, TLS included; 0: no timeout."""
     close_timeout: float = _seconds("close-timeout")
