@@ -1,5 +1,6 @@
 """Tests for what README.md and docs/ say: commands, outputs and tables are those of the code."""
 
+import json
 import re
 import sys
 import tomllib
@@ -17,6 +18,7 @@ from wsecho.app.configuration import read_configuration
 from wsecho.policy.close_codes import CLOSE_CODES
 from wsecho.policy.end_reasons import END_REASONS
 from wsecho.policy.lifecycle import TRANSITIONS, Phase
+from wsecho.policy.log_keys import EVENTS, LOG_KEYS, keys_of
 from wsecho.policy.options import TABLE, option
 
 DOCS = CHECKOUT / "docs"
@@ -116,6 +118,16 @@ class CommandTests(SynchronousTestCase):
             self.assertEqual(shown - names - foreign - {"help"}, set(), page.name)
 
 
+class LogTests(SynchronousTestCase):
+    """What docs/logging.md shows."""
+
+    def test_line(self) -> None:
+        """The line that the page shows has the keys of its event."""
+        (shown,) = re.findall(r"^```json\n(.+)\n```$", read(DOCS / "logging.md"), re.MULTILINE)
+        line = json.loads(shown)
+        self.assertEqual(tuple(line), keys_of(line["event"]))
+
+
 class SupervisorTests(SynchronousTestCase):
     """What docs/draining.md says of supervisors."""
 
@@ -207,6 +219,8 @@ class GeneratedTests(SynchronousTestCase):
             (generated.end_reasons(), END_REASONS),
             (generated.close_codes(), CLOSE_CODES),
             (generated.life_cycle(), TRANSITIONS),
+            (generated.log_events(), EVENTS),
+            (generated.log_keys(), LOG_KEYS),
         ):
             self.assertEqual(len(table.splitlines()), 2 + len(rows))
         self.assertRegex(

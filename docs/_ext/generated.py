@@ -16,6 +16,7 @@ from wsecho.policy import options
 from wsecho.policy.close_codes import CLOSE_CODES
 from wsecho.policy.end_reasons import END_REASONS
 from wsecho.policy.lifecycle import TRANSITIONS, Event, Phase
+from wsecho.policy.log_keys import EVENTS, LOG_KEYS
 from wsecho.policy.settings import Settings, option_name
 
 if TYPE_CHECKING:
@@ -134,6 +135,23 @@ def close_codes() -> str:
     return "\n".join(lines)
 
 
+def log_events() -> str:
+    """What lines of the log in JSON tell of, as a table."""
+    lines = ["| event | when | keys |", "|---|---|---|"]
+    lines += [
+        f"| `{row.name}` | {_prose(row.meaning)} | {', '.join(f'`{key}`' for key in row.keys)} |"
+        for row in EVENTS.values()
+    ]
+    return "\n".join(lines)
+
+
+def log_keys() -> str:
+    """The keys of lines of the log in JSON, as a table."""
+    lines = ["| key | type | meaning |", "|---|---|---|"]
+    lines += [f"| `{key.name}` | {key.shown_type} | {_prose(key.meaning)} |" for key in LOG_KEYS.values()]
+    return "\n".join(lines)
+
+
 def life_cycle() -> str:
     """The phases of a connection and what leads from one to the next, as a table."""
     lines = ["| phase | event | next phase |", "|---|---|---|"]
@@ -220,6 +238,8 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "limits": limits,
     "end-reasons": end_reasons,
     "close-codes": close_codes,
+    "log-events": log_events,
+    "log-keys": log_keys,
     "life-cycle": life_cycle,
     "life-cycle-diagram": life_cycle_diagram,
 }
@@ -232,7 +252,7 @@ def fill(page: str) -> str:
 
 def _source_read(app: Sphinx, _name: str, source: list[str]) -> None:
     if _MARK.search(source[0]):
-        for name in ("options", "settings", "close_codes", "end_reasons", "lifecycle"):
+        for name in ("options", "settings", "close_codes", "end_reasons", "lifecycle", "log_keys"):
             app.env.note_dependency(str(Path(options.__file__).with_name(f"{name}.py")))
         app.env.note_dependency(__file__)
         source[0] = fill(source[0])

@@ -63,7 +63,6 @@ NOT_AVAILABLE_YET = {
     "admin",
     "admin-token-file",
     "test-endpoints",
-    "log-format",
 }
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, gatherResults, maybeDeferred
-from twisted.logger import Logger
+from twisted.logger import ILogObserver, Logger
 
 from wsecho.app.configuration import ConfigurationError
 from wsecho.app.descriptors import provide_descriptors
@@ -142,11 +142,19 @@ class WebSocketService(Service):
         self._failure: str | None = None
         self._is_bound = False
         self._is_announced = False
+        self.log_observer: Any = None
+        """What writes the log, in place of twistd's own; None to leave it to twistd."""
 
     @property
     def ports(self) -> tuple[IListeningPort, ...]:
         """The ports that are listened on."""
         return tuple(port for server, _ in self._servers for port in server.ports)
+
+    def setServiceParent(self, parent: Any) -> None:
+        """Become a part of the application; twistd asks that for the observer before it begins to log."""
+        super().setServiceParent(parent)  # type: ignore[no-untyped-call]
+        if self.log_observer is not None:
+            parent.setComponent(ILogObserver, self.log_observer)
 
     def privilegedStartService(self) -> None:
         """Listen on every listener.
@@ -254,7 +262,7 @@ class WebSocketService(Service):
     def _tell(self, server: IsServer, is_secure: bool) -> None:
         for port in server.ports:
             url = url_of(port.getHost(), is_secure=is_secure)
-            _log.info("listening on {url} : {paths}", url=url, paths=self._paths)
+            _log.info("listening on {url} : {paths}", event="listening", url=url, paths=self._paths)
 
     def _call_off(self) -> None:
         for listening in list(self._pending):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from wsecho.app.configuration import ConfigurationError
+from wsecho.app.json_log import CannotLog, json_observer
 from wsecho.app.options import Options
 from wsecho.app.process import Process
 from wsecho.app.service import build_service, say_on_stderr
@@ -27,15 +28,19 @@ def makeService(options: Options, reactor: Any = None) -> WebSocketService:
     if reactor is None:
         # Only now: importing it installs it, and twistd's --reactor chooses which.
         from twisted.internet import reactor
+    configuration = options.configuration
     try:
-        return build_service(
-            options.configuration,
+        service = build_service(
+            configuration,
             reactor,
             process=Process(reactor),
             say=None if _logs_to_terminal(options.parent) else say_on_stderr,
         )
-    except ConfigurationError as error:
+        if configuration.text("log-format") == "json":
+            service.log_observer = json_observer(options.parent, reactor)
+    except (ConfigurationError, CannotLog) as error:
         raise SystemExit(f"wsecho: {error}") from None
+    return service
 
 
 def _logs_to_terminal(twistd: Any) -> bool:

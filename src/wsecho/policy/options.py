@@ -532,11 +532,14 @@ TABLE: Final[tuple[Option, ...]] = (
         name="log-format",
         kind=Kind.CHOICE,
         choices=("text", "json"),
-        meaning="How log lines are written.",
+        meaning=(
+            "How log lines are written: as text, or each as a flat JSON object. JSON does not go with "
+            "twistd's --syslog and --logger."
+        ),
         default="text",
         qt=_NOT_IN_QT,
         reason="People read it first.",
-        enforced=False,
+        enforced=True,
     ),
     Option(
         name="config",

@@ -95,7 +95,7 @@ class ClientProtocol(Messages, AutobahnClientProtocol):  # type: ignore[misc]
         self.service = self.factory.service
         self._reader = response_reader(self.factory.settings)
         self._described_path = escape_peer_text(self.request.resource.partition("?")[0])
-        self._described_origin = escape_peer_text(self.request.origin) or "-"
+        self._described_origin = escape_peer_text(self.request.origin) or None
         super().connectionMade()
 
     def _connectionMade(self) -> None:

@@ -86,8 +86,8 @@ class Connection(Start, Intake):
     _output_at_ping = (0, 0)
     _frame_before_pong: Any = None
     _named_after: Any = None
-    _described_path = "-"
-    _described_origin = "-"
+    _described_path: str | None = None
+    _described_origin: str | None = None
 
     # -- what the opening handshake does with bytes --------------------------------------------------
 
@@ -516,15 +516,16 @@ class Connection(Start, Intake):
     # -- the log: one line when a connection opens, one when it ends ------------------------------------
 
     def _log_open(self) -> None:
-        subprotocol = escape_peer_text(self.websocket_protocol_in_use or "-")
+        subprotocol = escape_peer_text(self.websocket_protocol_in_use or "") or None
         # Put together here, and not by the log: its formatter takes ten times as long.
         line = (
             f'{self.id} open: peer={self.peer} path="{self._described_path}" '
-            f'origin="{self._described_origin}" subprotocol="{subprotocol}"'
+            f'origin="{self._described_origin or "-"}" subprotocol="{subprotocol or "-"}"'
         )
         _log.info(
             "{line}",
             line=line,
+            event="open",
             id=self.id,
             peer=self.peer,
             path=self._described_path,
@@ -537,34 +538,33 @@ class Connection(Start, Intake):
         assert end is not None
         now = self.factory.reactor.seconds()
         stats = self.trafficStats
-        kind = "not opened" if self._opened_at is None else "closed"
-        code = "-" if end.code is None else end.code
-        status = "-" if end.status is None else end.status
+        was_open = self._opened_at is not None
         ended = "clean" if self.closed_cleanly else "cut"
         seconds = now - (self._started_at if self._opened_at is None else self._opened_at)
         received, received_bytes = stats.incomingWebSocketMessages, stats.incomingOctetsAppLevel
         sent, sent_bytes = stats.outgoingWebSocketMessages, stats.outgoingOctetsAppLevel
         dropped = self.link.outbox.dropped
-        close_reason = escape_peer_text(self.remoteCloseReason) if self.remoteCloseReason else "-"
+        close_reason = escape_peer_text(self.remoteCloseReason) if self.remoteCloseReason else None
         line = (
-            f"{self.id} {kind}: reason={end.reason.value} code={code} status={status} ended={ended} "
-            f'peer={self.peer} path="{self._described_path}" origin="{self._described_origin}" '
+            f"{self.id} {'closed' if was_open else 'not opened'}: reason={end.reason.value} "
+            f"code={end.code or '-'} status={end.status or '-'} ended={ended} "
+            f'peer={self.peer} path="{self._described_path or "-"}" origin="{self._described_origin or "-"}" '
             f"seconds={seconds:.3f} received={received}/{received_bytes} sent={sent}/{sent_bytes} "
-            f'dropped={dropped} close_reason="{close_reason}"'
+            f'dropped={dropped} close_reason="{close_reason or "-"}"'
         )
         _log.info(
             "{line}",
             line=line,
+            event="closed" if was_open else "not-opened",
             id=self.id,
-            kind=kind,
             reason=end.reason.value,
-            code=code,
-            status=status,
+            code=end.code,
+            status=end.status,
             ended=ended,
             peer=self.peer,
             path=self._described_path,
             origin=self._described_origin,
-            seconds=seconds,
+            seconds=round(seconds, 6),
             received=received,
             received_bytes=received_bytes,
             sent=sent,
@@ -575,10 +575,11 @@ class Connection(Start, Intake):
 
     def _log_message(self, direction: str, payload: bytes, is_binary: bool) -> None:
         _log.info(
-            '{id} {direction} {kind} {size}: "{payload}"',
+            '{id} {direction} {type} {size}: "{payload}"',
+            event="message",
             id=self.id,
             direction=direction,
-            kind="binary" if is_binary else "text",
+            type="binary" if is_binary else "text",
             size=len(payload),
             payload=escape_peer_text(payload),
         )

@@ -139,7 +139,7 @@ class ServerProtocol(Asked, Messages, AutobahnServerProtocol):  # type: ignore[m
         settings = self.factory.settings
         head = parse_head(head_bytes, max_line=settings.max_head_line, max_lines=settings.max_head_lines)
         self._described_path = escape_peer_text(head.path)
-        self._described_origin = escape_peer_text(head.headers.get("origin", "")) or "-"
+        self._described_origin = escape_peer_text(head.headers.get("origin", "")) or None
         self._name_client(head)
         self._admit(head, head_bytes, rest)
 
