@@ -321,6 +321,8 @@ class OutOfDescriptorsTests(LimitedProcessTestCase):
         (url,) = await child.listening
         bystander = await open_websocket(self, url)
         pinged = Pinged(bystander)
+        # Then it has all descriptors that an open connection takes, the pump's included.
+        await self.seconds_for_an_echo(bystander)
         for _ in range(2):
             silent, too_many = await self.fill(child, url, limit)
             await gatherResults([one.lost for one in too_many])

@@ -19,6 +19,7 @@ class EchoService:
     """Sends every message back. It has no state: one object serves all connections."""
 
     native_action = ECHO
+    """The compiled part may do this by itself."""
 
     def opened(self, connection: Any) -> None:
         """Nothing is said unasked: a greeting would break clients that compare what they sent with what they

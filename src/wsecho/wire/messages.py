@@ -74,9 +74,11 @@ class Messages(Connection):
     # What the lane asks; see wsecho.wire.lane.LaneOwner.
 
     def lane_failed(self) -> None:
+        """The program raised in ``onMessage``, which the lane called."""
         self._program_failed("onMessage")
 
     def lane_broke(self) -> None:
+        """The lane met an exception that is nobody's but ours."""
         self._abort(EndReason.ABORTED)
 
     def lane_output_waits(self) -> None:
@@ -84,6 +86,7 @@ class Messages(Connection):
             self._hold_back()
 
     def lane_part_began(self) -> None:
+        """The lane has the beginning of a frame."""
         self._last_input_at = self.factory.reactor.seconds()
         self._watch_for_stall()
 
