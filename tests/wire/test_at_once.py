@@ -86,3 +86,10 @@ class AtOnceTests(SynchronousTestCase):
         self.link.has_flushed = False
         self.writer.flush()
         self.assertEqual(self.link.queued, b"one")
+
+    def test_nothing_is_collected_while_something_waits(self) -> None:
+        """What could not be sent anyway goes to the link at once, which counts it and drops earlier pongs."""
+        self.link.has_flushed = False
+        self.writer.collect()
+        self.assertFalse(self.writer.put(b"one"))
+        self.assertEqual(self.writer.waiting_bytes, 0)

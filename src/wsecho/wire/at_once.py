@@ -51,6 +51,9 @@ class AtOnce:
         """
         if self._collected is None:
             return self._send(data)
+        if not self._collected and not self._link.has_flushed:
+            # Collected, it would pass by the bound of what waits, and pongs by the rule that the latest does.
+            return False
         self._collected.append(data)
         self.waiting_bytes += len(data)
         if self.waiting_bytes >= self._much:
