@@ -381,7 +381,7 @@ class WebSocket(SocketMembers):
     def _send(self, payload: bytes, is_binary: bool) -> int:
         if self._state is not SocketState.CONNECTED:
             return 0
-        if self._connection.is_output_full:
+        if not self._connection.link.outbox.has_room():
             self._connection.close_slow()
             return 0
         self._connection.sendMessage(payload, is_binary, fragmentSize=self._outgoing_frame_size)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import random
+import socket
 import struct
 import termios
 from collections.abc import Callable
@@ -288,6 +289,22 @@ class PlainTests(LimitsTestCase):
         self.assertIn(" reason=slow-consumer code=1013 ", line)
         self.assertIn(" dropped=0 ", line)
 
+    async def test_receiver_that_reads(self) -> None:
+        """What is published before the reactor has had a turn closes nobody, as long as the kernel takes it:
+        a receiver is slow when the kernel's buffer is full, not when the queue is."""
+        service, ends = await self.channel(SlowConsumer.CLOSE, queue=4 * QUEUE)
+        for client, server in ends:
+            client.read_on()
+            for name in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+                for end in (client.transport, server.link._transport):
+                    bottom_transport(end).socket.setsockopt(socket.SOL_SOCKET, name, 32 * QUEUE)
+        payloads = [noise(SIZE, number) for number in range(6 * QUEUE // SIZE)]
+        for payload in payloads:
+            service.publish("", payload)
+        for client, server in ends:
+            await self.has(client, len(payloads))
+            self.assertEqual((client.payloads(), server.end), (payloads, None))
+
     async def dropped(self, policy: SlowConsumer) -> tuple[list[bytes], list[bytes]]:
         """What was sent while a receiver did not read, and afterwards, and what it got; what was dropped is
         counted, and in the log."""
@@ -355,7 +372,7 @@ class PlainTests(LimitsTestCase):
 
     # -- a program that sends --------------------------------------------------------------------------------
 
-    async def socket(self, queue: int = QUEUE) -> tuple[Client, Any, WebSocket]:
+    async def program(self, queue: int = QUEUE) -> tuple[Client, Any, WebSocket]:
         """A client, the server's end, and the socket that the program has of it."""
         server = WebSocketServer(reactor=self.clock, settings=self.settings(send_queue=queue))
         self.listen_with(server.factory)
@@ -368,7 +385,7 @@ class PlainTests(LimitsTestCase):
     async def test_program_that_waits(self) -> None:
         """A program that waits before each message sends more than the queue holds to a client that reads
         late, and loses nothing."""
-        client, _, socket = await self.socket()
+        client, _, socket = await self.program()
         client.stop_reading()
         payloads = [noise(SIZE, number) for number in range(300)]
 
@@ -388,7 +405,7 @@ class PlainTests(LimitsTestCase):
 
     async def test_program_that_does_not_wait(self) -> None:
         """A message too many is not taken, and the client closed with 1013 behind those that were."""
-        client, end, socket = await self.socket()
+        client, end, socket = await self.program()
         client.stop_reading()
         taken = 0
         while socket.send_binary_message(noise(SIZE, taken)):
@@ -402,7 +419,7 @@ class PlainTests(LimitsTestCase):
 
     async def test_bytes_to_write(self) -> None:
         """It is what was sent and not taken by the kernel, in whose buffers the rest is found."""
-        client, end, socket = await self.socket(4 * QUEUE)
+        client, end, socket = await self.program(4 * QUEUE)
         theirs, ours = (bottom_transport(one).socket for one in (client.transport, end.link._transport))
         client.stop_reading()
         before = end.trafficStats.outgoingOctetsWireLevel

@@ -6,8 +6,9 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from twisted.internet.interfaces import IPullProducer
+from twisted.internet.interfaces import IPullProducer, IWriteDescriptor
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from wsecho.wire.outbox import LEAST_COST, WINDOW, Outbox
@@ -54,6 +55,33 @@ class Kernel:
         """Take everything, also what is written because of that."""
         while self.dataBuffer:
             self.take()
+
+
+@implementer(IWriteDescriptor)
+class Descriptor(Kernel):
+    """A transport that can be told to write, as Twisted's that own a socket.
+
+    :ivar room: bytes that the kernel takes
+    """
+
+    room = 0
+    told = 0
+
+    def doWrite(self) -> None:
+        self.told += 1
+        size = min(self.room, len(self.dataBuffer))
+        self.room -= size
+        if size:
+            self.take(size)
+
+    def fileno(self) -> int:
+        return -1
+
+    def logPrefix(self) -> str:
+        return "test"
+
+    def connectionLost(self, reason: object) -> None:
+        """Nobody asks."""
 
 
 class Wrapper:
@@ -236,6 +264,65 @@ class BoundTests(OutboxTestCase):
         seen.add(self.outbox.progress)
         self.kernel.take()
         self.assertNotIn(self.outbox.progress, seen)
+
+
+class RoomTests(SynchronousTestCase):
+    """Whether there is room for a message."""
+
+    def setUp(self) -> None:
+        self.kernel = Descriptor()
+        self.outbox = Outbox(self.kernel, LIMIT)
+        for letter in b"abcd":
+            self.outbox.write(bytes([letter]) * ROOM)
+
+    def test_kernel_takes_it(self) -> None:
+        """A queue that the kernel empties as soon as it is asked is not full; no more is given to it than
+        makes room."""
+        self.kernel.room = 3 * ROOM
+        self.assertTrue(self.outbox.is_full)
+        self.assertTrue(self.outbox.has_room())
+        self.assertEqual(self.kernel.taken, b"a" * ROOM + b"b" * ROOM + b"c" * ROOM)
+        self.assertEqual(self.outbox.queued_bytes, ROOM)
+        self.assertTrue(self.outbox.has_room())
+        self.assertEqual(self.kernel.told, 3)
+
+    def test_kernel_does_not(self) -> None:
+        """A kernel that takes nothing, or too little, is asked once, until it has taken a window by
+        itself."""
+        for room in (0, 10):
+            self.kernel.room = room
+            told = self.kernel.told
+            self.assertFalse(self.outbox.has_room())
+            self.assertGreater(self.kernel.told, told)
+            told = self.kernel.told
+            self.assertFalse(self.outbox.has_room())
+            self.assertEqual(self.kernel.told, told)
+            self.kernel.take()
+            self.outbox.write(bytes(ROOM))
+
+    def test_who_writes_because_of_it(self) -> None:
+        """Who is told that there is room, and writes, does not hand over again in the middle of it."""
+        self.kernel.room = 10 * ROOM
+
+        def write() -> None:
+            for _ in range(4):
+                self.outbox.write(bytes(ROOM))
+            self.assertFalse(self.outbox.has_room())
+
+        self.outbox.call_when_low(write)
+        self.outbox.has_room()
+        self.assertEqual(
+            self.kernel.taken[: 4 * ROOM], b"".join(bytes([letter]) * ROOM for letter in b"abcd")
+        )
+
+    def test_transport_that_ends(self) -> None:
+        """A transport that is ending is told nothing, nor one that cannot be."""
+        self.kernel.disconnecting = True
+        self.assertFalse(self.outbox.has_room())
+        self.assertEqual(self.kernel.told, 0)
+        plain = Outbox(Kernel(), LIMIT)
+        plain.write(bytes(LIMIT))
+        self.assertFalse(plain.has_room())
 
 
 class DroppingTests(OutboxTestCase):

@@ -258,7 +258,7 @@ class Messages(Connection):
             return
         if self.phase is not Phase.OPEN:
             raise Disconnected("the connection is not open")
-        if self.is_output_full:
+        if not self.link.outbox.has_room():
             self.close_slow()
             return
         if self.factory.debug:

@@ -22,7 +22,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.interfaces import IPullProducer
+from twisted.internet.interfaces import IPullProducer, IWriteDescriptor
 from zope.interface import implementer
 
 from wsecho.wire.beneath import bottom_transport, queued_bytes
@@ -48,6 +48,8 @@ class Outbox:
         "_bottom",
         "_cost",
         "_given",
+        "_is_handing_over",
+        "_is_kernel_full",
         "_on_empty",
         "_on_low",
         "_program",
@@ -85,6 +87,7 @@ class Outbox:
         self._cost = 0
         self._urgent: dict[str, bytes] | None = None
         self._writing = False
+        self._is_handing_over = self._is_kernel_full = False
         self._on_low: tuple[Callable[[], object], ...] = ()
         self._on_empty: Callable[[], object] | None = None
         self._program: Any = None
@@ -116,6 +119,34 @@ class Outbox:
             # The transport has at most what it was given: it need not be looked into, which takes longer.
             return False
         return self._cost + queued_bytes(self._transport) >= self.limit
+
+    def has_room(self) -> bool:
+        """Whether a further message may be written.
+
+        What was written since the reactor's last turn makes no peer slow: before the answer is no, the kernel
+        is given what there is; not again when it has taken nothing, until it has.
+        """
+        if self.is_full and not self._is_kernel_full:
+            self._hand_over()
+        return not self.is_full
+
+    def _hand_over(self) -> None:
+        bottom = self._bottom
+        if self._is_handing_over or self._writing or not IWriteDescriptor.providedBy(bottom):
+            return
+        self._is_handing_over = True
+        try:
+            while self.is_full and self._bottom is bottom and not bottom.disconnecting:
+                turns, before = self.turns, queued_bytes(bottom)
+                if before:
+                    # A failure is the reactor's to find: it writes as well, later.
+                    bottom.doWrite()
+                # Or all of it waits in TLS, for the end of the reactor's turn.
+                if self.turns == turns and queued_bytes(bottom) >= before:
+                    self._is_kernel_full = True
+                    return
+        finally:
+            self._is_handing_over = False
 
     @property
     def is_low(self) -> bool:
@@ -226,6 +257,7 @@ class Outbox:
     def resumeProducing(self) -> None:
         """The transport has nothing left: give it the next window."""
         self._given = 0
+        self._is_kernel_full = False
         if self._writing:
             # Asked in the middle of being given something: whoever gives looks whether there is more.
             return

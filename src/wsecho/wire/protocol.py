@@ -426,7 +426,7 @@ class ServerProtocol(Asked, Messages, AutobahnServerProtocol):  # type: ignore[m
         if self.phase is not Phase.OPEN:
             raise Disconnected("the connection is not open")
         outbox = self.link.outbox
-        if outbox.is_full:
+        if not outbox.has_room():
             if policy is SlowConsumer.CLOSE:
                 self.close_slow()
                 return False
