@@ -84,6 +84,8 @@ class ChannelMember:
 
     __slots__ = ("_broadcast", "_connection", "_hub", "_include_sender", "_slow_consumer", "channel")
 
+    name = "broadcast"
+
     holds_back = False
     """What waits for a member is not of its own making, and its Close must be seen: it is read anyway."""
 
@@ -100,6 +102,11 @@ class ChannelMember:
         self._slow_consumer = slow_consumer
         self._connection: Any = None
         self.channel = channel
+
+    @property
+    def slow_consumer(self) -> SlowConsumer:
+        """What happens to a message for this member while its send queue is full."""
+        return self._slow_consumer
 
     def __repr__(self) -> str:
         number = None if self._connection is None else self._connection.id

@@ -18,6 +18,7 @@ __all__ = ["EchoServerFactory", "EchoServerProtocol", "EchoService"]
 class EchoService:
     """Sends every message back. It has no state: one object serves all connections."""
 
+    name = "echo"
     native_action = ECHO
     """The compiled part may do this by itself."""
 

@@ -6,7 +6,7 @@ Rules of this file: no bytes, no messages. It holds what the connections share; 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from autobahn.websocket.compress import PerMessageDeflateOffer
@@ -30,6 +30,7 @@ from wsecho.wire.options import common_options
 from wsecho.wire.protocol import ServerProtocol
 from wsecho.wire.room import Room
 from wsecho.wire.start import with_options
+from wsecho.wire.tally import Tally
 from wsecho.wire.timers import SharedTimer
 from wsecho.wire.turns import Turns
 
@@ -62,6 +63,8 @@ class ServerFactory(AutobahnFactory):  # type: ignore[misc]
     :param page: from the decoded path of a plain GET to its answer, None for no page
     :param room: counts connections, for all factories that share it; one of its own, with the limits of the
         settings, when None
+    :param tally: counts what the connections carry and how they end, for all factories that share it; one of
+        its own when None
     :param debug: log every message, escaped and shortened
     """
 
@@ -87,6 +90,7 @@ class ServerFactory(AutobahnFactory):  # type: ignore[misc]
         route: Callable[[str], IService | None] | None = None,
         page: Callable[[str], HttpAnswer | None] | None = None,
         room: Room | None = None,
+        tally: Tally | None = None,
         debug: bool = False,
     ) -> None:
         self.settings = Settings() if settings is None else settings
@@ -106,6 +110,7 @@ class ServerFactory(AutobahnFactory):  # type: ignore[misc]
         self._has_own_room = room is None
         self.room = Room() if room is None else room
         self._limit_own_room()
+        self.tally = Tally() if tally is None else tally
         self.timer = SharedTimer(self.reactor)
         self._batched_timer = self.timer
         self.turns = Turns(self.reactor)
@@ -205,6 +210,11 @@ class ServerFactory(AutobahnFactory):  # type: ignore[misc]
         """A number for a connection; see :func:`wsecho.wire.connection.next_id`."""
         return next_id()
 
+    @property
+    def alive(self) -> Collection[ServerProtocol]:
+        """The connections whose transport has not ended, open or not."""
+        return self._alive
+
     def connection_made(self, connection: ServerProtocol) -> None:
         """A transport was accepted."""
         self._alive.add(connection)
@@ -217,6 +227,7 @@ class ServerFactory(AutobahnFactory):  # type: ignore[misc]
     def connection_opened(self, connection: ServerProtocol) -> None:
         """The opening handshake is complete."""
         self.connections.add(connection)
+        self.tally.opened()
 
     def connection_closing(self, connection: ServerProtocol) -> None:
         """The connection carries no more messages; its transport may still flush, or wait for the peer's
@@ -227,6 +238,7 @@ class ServerFactory(AutobahnFactory):  # type: ignore[misc]
         """The transport has ended."""
         self.connections.discard(connection)
         self._alive.discard(connection)
+        self.tally.ended(connection)
         place, connection.place = connection.place, None
         if place is not None:
             self.room.leave(place)

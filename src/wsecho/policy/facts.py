@@ -1,0 +1,93 @@
+"""What is told of connections and of the server, to whoever watches: values, each true of one moment.
+
+Rules of this file: nothing here leads back to a connection, so that a list of these may be kept, sorted and
+sent; text of a peer's is escaped already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+__all__ = ["ConnectionFacts", "LagFacts", "ServerState", "Totals", "Traffic"]
+
+
+class ServerState(StrEnum):
+    """Whether new connections are welcome, and if not, why."""
+
+    STARTING = "starting"
+    """Not every listener listens yet."""
+    READY = "ready"
+    PAUSED = "paused"
+    """An operator paused accepting: new connections wait in the kernel."""
+    DRAINING = "draining"
+    """The server is stopping."""
+    ENGINE_AWAY = "engine-away"
+    """What connects the channels of several processes cannot be reached."""
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """Messages and the bytes of their payloads, decompressed."""
+
+    received_messages: int = 0
+    received_bytes: int = 0
+    sent_messages: int = 0
+    sent_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionFacts:
+    """One open connection."""
+
+    id: int
+    """As in the log."""
+    peer: str
+    """``127.0.0.1:40000``, ``[::1]:40000`` or ``unix``."""
+    address: str | None
+    """The peer's address alone; None on a unix socket."""
+    path: str
+    """As it was requested, with its query; escaped."""
+    origin: str | None
+    """Escaped; None when there was none."""
+    service: str
+    channel: str | None
+    """None where the service has no channels; empty for the one without a name."""
+    subprotocol: str | None
+    is_secure: bool
+    seconds_open: float
+    traffic: Traffic
+    queued_bytes: int
+    """What the kernel has not taken yet."""
+    dropped_messages: int
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """All connections of a server together, ended ones included: counts never go down."""
+
+    handshakes: Mapping[tuple[str, str], int]
+    """By outcome, ``opened`` or an end reason, and HTTP status, empty where there was none."""
+    ends: Mapping[str, int]
+    """Of open connections, by end reason."""
+    traffic: Mapping[str, Traffic]
+    """By service."""
+    dropped: Mapping[str, int]
+    """Messages, by slow-consumer policy."""
+    open: Mapping[str, int]
+    """Connections that are open now, by service."""
+    queued_bytes: int
+    """What waits for all of them now."""
+    largest_queue_bytes: int
+    """What waits for the one for which most does."""
+
+
+@dataclass(frozen=True, slots=True)
+class LagFacts:
+    """How late the reactor was with a timer, in seconds."""
+
+    count: int
+    sum: float
+    largest: float
+    """Of the last minute."""

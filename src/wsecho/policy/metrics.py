@@ -1,0 +1,141 @@
+"""The metrics table: everything that ``/metrics`` tells, with its labels and what they may be.
+
+Rules of this file: the page about metrics, and the collector, come from `METRICS`. Names and units are
+Prometheus's (base units, ``_total`` for what only grows). The values of a label come from a table of this
+room, or are bounded by the configuration: never a peer's text, never a channel.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from wsecho.policy.end_reasons import END_REASONS
+from wsecho.policy.facts import ServerState
+from wsecho.policy.slow_consumers import SlowConsumer
+
+__all__ = ["METRICS", "OPENED", "OTHER_SERVICE", "Label", "Metric", "MetricKind", "metric"]
+
+OPENED: Final = "opened"
+"""The outcome of an opening handshake that was answered with 101."""
+
+OTHER_SERVICE: Final = "other"
+"""What a service without a name, of an embedding program, is counted under."""
+
+
+class MetricKind(StrEnum):
+    """A Prometheus type."""
+
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    SUMMARY = "summary"
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """A label of a metric."""
+
+    name: str
+    meaning: str
+    values: tuple[str, ...] = ()
+    """All that there are, each told from the start with 0; empty where they come as they occur."""
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One row."""
+
+    name: str
+    kind: MetricKind
+    meaning: str
+    labels: tuple[Label, ...] = ()
+
+
+_COUNTER, _GAUGE = MetricKind.COUNTER, MetricKind.GAUGE
+_DIRECTION = Label("direction", "received or sent", ("received", "sent"))
+_SERVICE = Label("service", "what the path serves", ("echo", "broadcast"))
+
+METRICS: Final = (
+    Metric("wsecho_connections_open", _GAUGE, "Open connections.", (_SERVICE,)),
+    Metric(
+        "wsecho_handshakes_total",
+        _COUNTER,
+        "Opening handshakes, and whatever else came in place of one, by outcome.",
+        (
+            Label("outcome", f"{OPENED}, or the end reason of a connection that was not"),
+            Label("status", "the HTTP status that was answered; empty when there was no answer"),
+        ),
+    ),
+    Metric(
+        "wsecho_connection_ends_total",
+        _COUNTER,
+        "Ends of connections that were open.",
+        (Label("reason", "the end reason", tuple(row.reason.value for row in END_REASONS)),),
+    ),
+    Metric("wsecho_messages_total", _COUNTER, "Messages.", (_DIRECTION, _SERVICE)),
+    Metric(
+        "wsecho_message_bytes_total",
+        _COUNTER,
+        "Payload bytes of messages, decompressed.",
+        (_DIRECTION, _SERVICE),
+    ),
+    Metric("wsecho_send_queue_bytes", _GAUGE, "Bytes that wait for all peers together."),
+    Metric("wsecho_send_queue_largest_bytes", _GAUGE, "Bytes that wait for the peer for which most do."),
+    Metric(
+        "wsecho_dropped_messages_total",
+        _COUNTER,
+        "Messages that did not reach a channel's member because its send queue was full, by the channel's "
+        "policy. With close there are none: the connection ends with slow-consumer.",
+        (
+            Label(
+                "policy",
+                "of --slow-consumer",
+                tuple(str(policy) for policy in SlowConsumer if policy is not SlowConsumer.CLOSE),
+            ),
+        ),
+    ),
+    Metric("wsecho_channels", _GAUGE, "Channels that somebody is on."),
+    Metric(
+        "wsecho_reactor_lag_seconds",
+        MetricKind.SUMMARY,
+        "How late the reactor was with a timer of one second. While it is late, everybody waits.",
+    ),
+    Metric("wsecho_reactor_lag_largest_seconds", _GAUGE, "The largest lag of the last minute."),
+    Metric(
+        "wsecho_certificate_expiry_timestamp_seconds",
+        _GAUGE,
+        "When a certificate in use ends, in Unix time.",
+        (Label("certificate", "its number in the order of --certificate, from 1"),),
+    ),
+    Metric(
+        "wsecho_engine_up",
+        _GAUGE,
+        "Whether what connects the channels of several processes can be reached; memory always can.",
+        (Label("engine", "of --engine"),),
+    ),
+    Metric(
+        "wsecho_state",
+        _GAUGE,
+        "1 for the state that the server is in, 0 for the others; /health/ready is 200 in ready alone.",
+        (Label("state", "see /health/ready", tuple(ServerState)),),
+    ),
+    Metric(
+        "wsecho_build_info",
+        _GAUGE,
+        "Always 1.",
+        (
+            Label("version", "of wsecho"),
+            Label("python", "its version"),
+            Label("twisted", "its version"),
+            Label("autobahn", "its version"),
+        ),
+    ),
+)
+
+_BY_NAME: Final = {row.name: row for row in METRICS}
+
+
+def metric(name: str) -> Metric:
+    """Return the row of the metric `name`; raises `KeyError` for an unknown one."""
+    return _BY_NAME[name]
