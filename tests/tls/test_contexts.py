@@ -325,6 +325,8 @@ class ConfiguredTests(SynchronousTestCase):
         with capturedLogs() as events:
             creator.reload()
         self.assertEqual(len(events), 1)
+        renewed = x509.load_pem_x509_certificate(new.cert_chain_pems[0].bytes())
+        self.assertEqual(creator.validity, [("localhost", renewed.not_valid_after_utc)])
         later, later_server = client_side(), server_side(creator)
         shake_hands(later, later_server)
         self.assertEqual(exchange(client, server, b"still here"), b"still here")

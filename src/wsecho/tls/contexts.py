@@ -23,6 +23,7 @@ from wsecho.tls.certificates import (
     CertificateError,
     LoadedCertificate,
     load_authorities,
+    names_of,
     utc_now,
 )
 from wsecho.tls.configuration import TlsConfiguration
@@ -99,15 +100,20 @@ class ConfiguredCreator(ServerConnectionCreator):
     def __init__(self, configuration: TlsConfiguration, *, now: Callable[[], datetime] = utc_now) -> None:
         self._now = now
         self.configuration = configuration
-        super().__init__(server_context(configuration, now=now))
+        certificates = _load(configuration)
+        super().__init__(_server_context(configuration, certificates, now))
+        #: For whom each certificate in use is, and when it ends.
+        self.validity = _validity(certificates)
 
     def use(self, configuration: TlsConfiguration) -> None:
         """Take another configuration for the connections that come.
 
         :raises CertificateError: it cannot be used; then the old one stays
         """
-        self.context = server_context(configuration, now=self._now)
+        certificates = _load(configuration)
+        self.context = _server_context(configuration, certificates, self._now)
         self.configuration = configuration
+        self.validity = _validity(certificates)
 
     def reload(self) -> None:
         """Read the files again, for the connections that come.
@@ -140,7 +146,20 @@ def server_context(configuration: TlsConfiguration, *, now: Callable[[], datetim
     :raises CertificateError: a file is missing, unreadable or not PEM, a key is encrypted or belongs to
         another certificate, or OpenSSL refuses any
     """
-    certificates = [one.load() for one in configuration.certificates]
+    return _server_context(configuration, _load(configuration), now)
+
+
+def _load(configuration: TlsConfiguration) -> Sequence[LoadedCertificate]:
+    return [one.load() for one in configuration.certificates]
+
+
+def _validity(certificates: Sequence[LoadedCertificate]) -> Sequence[tuple[str, datetime]]:
+    return [(names_of(one.chain[0]), one.chain[0].not_valid_after_utc) for one in certificates]
+
+
+def _server_context(
+    configuration: TlsConfiguration, certificates: Sequence[LoadedCertificate], now: Callable[[], datetime]
+) -> SSL.Context:
     authorities: Sequence[x509.Certificate] = ()
     if configuration.client_ca is not None:
         authorities = load_authorities(configuration.client_ca, "client CA")
