@@ -1,0 +1,70 @@
+"""What the admin endpoint asks of the server that it is about."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from zope.interface import Interface
+
+from wsecho.policy.facts import ConnectionFacts, LagFacts, ServerState, Totals
+
+__all__ = ["IOverseer", "ServerFacts"]
+
+
+@dataclass(frozen=True, slots=True)
+class ServerFacts:
+    """The server as a whole."""
+
+    state: ServerState
+    is_accepting: bool
+    uptime_seconds: float
+    urls: Sequence[str]
+    """What is listened on."""
+    versions: Mapping[str, str]
+    """Of wsecho and what it builds on, by name."""
+    connections: int
+    channels: int
+    engine: str
+    is_engine_up: bool
+    certificates: Sequence[tuple[str, datetime]]
+    """The names of each certificate in use, and when it ends."""
+
+
+class IOverseer(Interface):
+    """Looks at a server, and acts on it for an operator."""
+
+    def state() -> ServerState:
+        """Whether new connections are welcome."""
+
+    def server() -> ServerFacts:
+        """The server as a whole."""
+
+    def totals() -> Totals:
+        """What all connections have done together."""
+
+    def lag() -> LagFacts:
+        """How late the reactor is."""
+
+    def connections() -> Iterable[ConnectionFacts]:
+        """The open connections, in no order."""
+
+    def connection(number: int) -> ConnectionFacts | None:
+        """One open connection, by its id."""
+
+    def channels() -> Mapping[str, int]:
+        """The channels that somebody is on, and how many are."""
+
+    def publish(channel: str, message: str | bytes) -> int:
+        """Send a message to everybody on a channel; how many that are."""
+
+    def close(number: int, code: int, reason: str) -> bool:
+        """Begin the closing handshake of an open connection; whether there is one of this id."""
+
+    def set_accepting(accepting: bool) -> bool:
+        """Pause or resume accepting; whether that is possible: not while the server stops."""
+
+    def configuration() -> Mapping[str, Any]:
+        """The effective configuration, as JSON knows it, without secrets."""
