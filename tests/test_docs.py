@@ -2,16 +2,21 @@
 
 import json
 import re
+import shlex
+import shutil
+import subprocess
 import sys
 import tomllib
+from contextlib import ExitStack
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
+from websockets.sync.client import connect
 
 from docs._ext import generated
 from tests.checkout import CHECKOUT
-from tests.serving import python_environment, run_python, serving
+from tests.serving import TIMEOUT, python_environment, run_python, serving
 from tests.wire.harness import BINARY, Peer, WireTestCase, close, frame
 from wsecho import BroadcastServerFactory, BroadcastService, EchoServerProtocol, SlowConsumer
 from wsecho.app.configuration import read_configuration
@@ -19,7 +24,9 @@ from wsecho.policy.close_codes import CLOSE_CODES
 from wsecho.policy.end_reasons import END_REASONS
 from wsecho.policy.lifecycle import TRANSITIONS, Phase
 from wsecho.policy.log_keys import EVENTS, LOG_KEYS, keys_of
+from wsecho.policy.metrics import METRICS
 from wsecho.policy.options import TABLE, option
+from wsecho.web import beneath, operations
 
 DOCS = CHECKOUT / "docs"
 README = CHECKOUT / "README.md"
@@ -111,8 +118,9 @@ class CommandTests(SynchronousTestCase):
             "logfile",
             "uid",
             "stop-timeout",
+            "json",
         }
-        others = ("command-line.md", "limitations.md", "draining.md")
+        others = ("command-line.md", "limitations.md", "draining.md", "admin.md")
         for page in (README, TUTORIAL, *(DOCS / name for name in others)):
             shown = set(re.findall(r"(?<![\w-])--([a-z][a-z-]+)", read(page)))
             self.assertEqual(shown - names - foreign - {"help"}, set(), page.name)
@@ -190,6 +198,62 @@ class SlowConsumerTests(WireTestCase):
         """What does not depend on time and port."""
         fields = dict(re.findall(r"(\w+)=(\S+)", line))
         return {name: fields[name] for name in ("reason", "code", "status", "ended", "sent", "dropped")}
+
+
+class AdminTests(SynchronousTestCase):
+    """docs/admin.md."""
+
+    def test_commands(self) -> None:
+        """Each curl of the page, one after the other, writes what the page says, but for ports and times."""
+        curl = shutil.which("curl")
+        if curl is None:
+            raise SkipTest("curl not found: apt-get install curl")
+        page = read(DOCS / "admin.md")
+        shown = re.findall(r"<!-- curl -->\n```shell\ncurl (.+)\n```\n\n```text\n(.+)\n```\n", page)
+        self.assertEqual((len(shown), page.count("<!-- curl -->")), (8, 8))
+        socket = Path(self.mktemp()).resolve()
+        command = ["-m", "wsecho", "--port=0", "--host=127.0.0.1", f"--admin=unix:{socket}"]
+        with serving([sys.executable, *command], env=python_environment()) as (url,), ExitStack() as stack:
+            for path in ("", "broadcast/kitchen"):
+                stack.enter_context(connect(url + path, proxy=None))
+            for arguments, expected in shown:
+                done = subprocess.run(
+                    [curl, "--unix-socket", socket, *shlex.split(arguments)],
+                    capture_output=True,
+                    text=True,
+                    timeout=TIMEOUT,
+                    check=True,
+                )
+                self.assertEqual(without_moments(done.stdout), without_moments(expected + "\n"))
+
+    def test_bounds(self) -> None:
+        """The bounds that the page names are those of the code."""
+        bounds = read(DOCS / "admin.md").partition("## Bounds\n")[2]
+        self.assertEqual(
+            re.findall("[0-9]+", bounds),
+            [
+                f"{beneath.REQUEST_SECONDS:g}",
+                f"{beneath.BoundedChannel.totalHeadersSize // 1024}",
+                f"{beneath.LARGEST_BODY // 1024**2}",
+                f"{operations.LONGEST_TEXT}",
+                f"{operations.LONGEST_PAGE}",
+            ],
+        )
+        self.assertEqual(beneath.MOST_CONNECTIONS, 100)
+
+    def test_generated(self) -> None:
+        """Each metric and each operation has its row."""
+        for table, names in (
+            (generated.metrics(), [row.name for row in METRICS]),
+            (generated.admin_operations(), [f"{row.method} {row.path}" for row in operations.OPERATIONS]),
+        ):
+            self.assertEqual(re.findall(r"^\| `([^`]+)`", table, re.MULTILINE), names)
+
+
+def without_moments(text: str) -> str:
+    """An answer of the admin endpoint without what is different each time."""
+    text = re.sub(r'"since": "20[-0-9T:]+Z"', '"since": "..."', text)
+    return re.sub(r'"peer": "127.0.0.1:[0-9]+"', '"peer": "..."', text)
 
 
 class GeneratedTests(SynchronousTestCase):

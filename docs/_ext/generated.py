@@ -17,7 +17,9 @@ from wsecho.policy.close_codes import CLOSE_CODES
 from wsecho.policy.end_reasons import END_REASONS
 from wsecho.policy.lifecycle import TRANSITIONS, Event, Phase
 from wsecho.policy.log_keys import EVENTS, LOG_KEYS
+from wsecho.policy.metrics import METRICS
 from wsecho.policy.settings import Settings, option_name
+from wsecho.web import operations
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -231,6 +233,28 @@ def life_cycle_diagram() -> str:
     )
 
 
+def metrics() -> str:
+    """Every metric with its labels, as a table."""
+    lines = ["| metric | kind | labels | meaning |", "|---|---|---|---|"]
+    for row in METRICS:
+        labels = ", ".join(
+            f"`{label.name}`: {_prose(label.meaning)}"
+            + (f" ({', '.join(f'`{value}`' for value in label.values)})" if 0 < len(label.values) < 8 else "")
+            for label in row.labels
+        )
+        lines.append(f"| `{row.name}` | {row.kind.value} | {labels} | {_prose(row.meaning)} |")
+    return "\n".join(lines)
+
+
+def admin_operations() -> str:
+    """Every operation of the API with its parameters, as a table."""
+    lines = ["| method and path | parameters | what it does |", "|---|---|---|"]
+    for row in operations.OPERATIONS:
+        parameters = ", ".join(f"`{parameter.name}`" for parameter in row.parameters)
+        lines.append(f"| `{row.method} {row.path}` | {parameters} | {_prose(row.meaning)} |")
+    return "\n".join(lines)
+
+
 PARTS: Mapping[str, Callable[[], str]] = {
     "option-overview": option_overview,
     "option-details": option_details,
@@ -242,6 +266,8 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "log-keys": log_keys,
     "life-cycle": life_cycle,
     "life-cycle-diagram": life_cycle_diagram,
+    "metrics": metrics,
+    "operations": admin_operations,
 }
 
 
@@ -252,8 +278,9 @@ def fill(page: str) -> str:
 
 def _source_read(app: Sphinx, _name: str, source: list[str]) -> None:
     if _MARK.search(source[0]):
-        for name in ("options", "settings", "close_codes", "end_reasons", "lifecycle", "log_keys"):
+        for name in ("options", "settings", "close_codes", "end_reasons", "lifecycle", "log_keys", "metrics"):
             app.env.note_dependency(str(Path(options.__file__).with_name(f"{name}.py")))
+        app.env.note_dependency(str(operations.__file__))
         app.env.note_dependency(__file__)
         source[0] = fill(source[0])
 

@@ -364,6 +364,15 @@ class TogetherTests(ConfigurationTestCase):
         self.assertTrue(line.startswith("--allow-client=192.0.2.1: "), line)
         self.assertIn("is no name of a client; accepted are a DNS name", line)
 
+    def test_token_without_use(self) -> None:
+        """A token that nothing asks for is refused: the operator believes that something is protected."""
+        self.assertEqual(
+            self.refused("admin-token-file=token"),
+            "--admin-token-file=token: nothing uses it; accepted is --admin-token-file=FILE with "
+            "--admin=ENDPOINT",
+        )
+        self.assertIsNone(self.read("admin=tcp:9001")["admin-token-file"])
+
     def test_certificate_without_use(self) -> None:
         """A certificate that no listener uses is refused: the operator believes that there is TLS."""
         line = self.refused("certificate=c.pem", "private-key=k.pem")

@@ -95,9 +95,16 @@ class FakeServer:
     def __init__(self, is_secure: bool) -> None:
         self.factory = FakeFactory(is_secure)
         self.ports: list[Any] = []
+        self.is_paused = False
 
     def listen_through(self, open_ports: Callable[[Any], Deferred[Any]]) -> Deferred[Any]:
         return open_ports(self.factory).addCallback(self.ports.extend)
+
+    def pause_accepting(self) -> None:
+        self.is_paused = True
+
+    def resume_accepting(self) -> None:
+        self.is_paused = False
 
     def close(self) -> Deferred[Any]:
         ports, self.ports = self.ports, []
@@ -112,10 +119,14 @@ class FakeReactor:
     """Runs when it is told."""
 
     def __init__(self) -> None:
+        self.now = 100.0
         self.waiting: list[Callable[[], object]] = []
 
     def callWhenRunning(self, function: Callable[[], object]) -> None:
         self.waiting.append(function)
+
+    def seconds(self) -> float:
+        return self.now
 
     def run(self) -> None:
         for function in self.waiting:
@@ -137,6 +148,47 @@ class FakeProcess:
 
     def fail(self) -> None:
         self.failures += 1
+
+
+class FakeAdministration:
+    """An `Administration`, its endpoint, its meter and its listener in one, which notes what it is told."""
+
+    name = "--admin=E"
+
+    def __init__(self, result: Deferred[None]) -> None:
+        self.result = result
+        self.calls: list[str] = []
+        self.seen: object = None
+        self.endpoint = self.listener = self
+        self.meter = FakeMeter(self.calls)
+
+    def oversee(self, service: object) -> object:
+        self.seen = service
+        return self
+
+    def listen(self, overseer: object) -> Deferred[None]:
+        self.calls.append("listen")
+        return self.result
+
+    def tell(self) -> None:
+        self.calls.append("tell")
+
+    def stop(self) -> Deferred[None]:
+        self.calls.append("stop")
+        return succeed(None)
+
+
+class FakeMeter:
+    """Notes as well."""
+
+    def __init__(self, calls: list[str]) -> None:
+        self.calls = calls
+
+    def start(self) -> None:
+        self.calls.append("start")
+
+    def stop(self) -> None:
+        self.calls.append("stop measuring")
 
 
 def tcp(host: str, port: int) -> FakePort:
@@ -161,6 +213,7 @@ class WebSocketServiceTests(SynchronousTestCase):
         hosts: AllowedHosts | None = None,
         tls: Any = None,
         drain_timeout: float = 10.0,
+        administration: Any = None,
     ) -> WebSocketService:
         """A service on these listeners."""
         return WebSocketService(
@@ -173,7 +226,75 @@ class WebSocketServiceTests(SynchronousTestCase):
             tls=tls,
             process=self.process,  # type: ignore[arg-type]
             say=self.said.append,
+            administration=administration,
         )
+
+    def test_states(self) -> None:
+        """A service is starting until all listen and the reactor runs, ready, paused by an operator, and
+        draining to its end; only a ready one may be paused, only a paused one goes on."""
+        listener, late = FakeListener("a", succeed([tcp("127.0.0.1", 1)])), FakeListener("b", Deferred())
+        service = self.service(listener, late)
+        states = [service.state]
+        service.startService()
+        self.reactor.run()
+        states.append(service.state)
+        self.assertFalse(service.set_accepting(False))
+        late.result.callback([tcp("127.0.0.1", 2)])
+        states.append(service.state)
+        self.assertTrue(service.set_accepting(False))
+        states.append(service.state)
+        servers: Any = service.servers
+        self.assertEqual(([one.is_paused for one in servers], service.is_accepting), ([True, True], False))
+        self.assertTrue(service.set_accepting(True))
+        self.assertEqual(([one.is_paused for one in servers], service.is_accepting), ([False, False], True))
+        self.assertEqual(service.urls, ("ws://127.0.0.1:1/", "ws://127.0.0.1:2/"))
+        service.stopService()
+        states.append(service.state)
+        self.assertFalse(service.set_accepting(True))
+        self.assertFalse(service.is_accepting)
+        self.assertEqual(states, ["starting", "starting", "ready", "paused", "draining"])
+
+    def test_administration(self) -> None:
+        """The admin endpoint listens when the service does, is told last, and ends when all connections
+        have gone."""
+        admin = FakeAdministration(succeed(None))
+        port = tcp("127.0.0.1", 1)
+        listener = FakeListener("a", succeed([port]))
+        service = self.service(listener, administration=admin)
+        service.startService()
+        self.assertEqual(admin.calls, ["start", "listen"])
+        self.assertIs(admin.seen, service)
+        self.reactor.run()
+        self.assertEqual(admin.calls, ["start", "listen", "tell"])
+        self.reactor.now += 5
+        self.assertEqual(service.uptime_seconds, 5.0)
+        stopped = service.stopService()
+        self.assertEqual(admin.calls[3:], [])
+        listener.factory.gone.callback(None)
+        port.stopped.callback(None)  # type: ignore[union-attr]
+        self.assertEqual(admin.calls[3:], ["stop measuring", "stop"])
+        self.successResultOf(stopped)
+
+    def test_administration_fails(self) -> None:
+        """An admin endpoint that cannot listen keeps the service from starting, with its line."""
+        admin = FakeAdministration(fail(ListenError("is taken")))
+        port = tcp("127.0.0.1", 1)
+        service = self.service(FakeListener("a", succeed([port])), administration=admin)
+        failure = self.assertRaises(CannotStart, service.privilegedStartService)
+        self.assertEqual((str(failure), self.said), ("--admin=E: is taken", ["--admin=E: is taken"]))
+        self.assertIsNotNone(port.stopped)
+        self.assertEqual(admin.calls, ["start", "listen", "stop measuring", "stop"])
+
+    def test_administration_is_late(self) -> None:
+        """One that takes its time is told when it listens, and until then the service is starting."""
+        admin = FakeAdministration(Deferred())
+        service = self.service(FakeListener("a", succeed([tcp("127.0.0.1", 1)])), administration=admin)
+        service.startService()
+        self.reactor.run()
+        admin.calls.clear()
+        self.assertEqual(service.state, "starting")
+        admin.result.callback(None)
+        self.assertEqual((admin.calls, service.state), (["tell"], "ready"))
 
     def test_order_of_a_start(self) -> None:
         """Listening comes first; signals and start lines only when the reactor runs, signals before lines."""

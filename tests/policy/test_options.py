@@ -60,8 +60,6 @@ NOT_AVAILABLE_YET = {
     "engine",
     "history-size",
     "history-age",
-    "admin",
-    "admin-token-file",
     "test-endpoints",
 }
 

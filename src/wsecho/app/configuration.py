@@ -321,6 +321,11 @@ def _check_together(configuration: Configuration) -> None:
             "accepted is --certificate=FILE with --listen-tls=ENDPOINT"
         )
     _check_clients(configuration)
+    if configuration["admin-token-file"] is not None and configuration["admin"] is None:
+        raise ConfigurationError(
+            f"{named('admin-token-file')}: nothing uses it; "
+            "accepted is --admin-token-file=FILE with --admin=ENDPOINT"
+        )
     if configuration["compression"] == "deflate":
         for name in ("max-message-size", "max-frame-size"):
             if configuration[name] == 0:

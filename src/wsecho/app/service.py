@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.application.service import Service
@@ -27,6 +28,7 @@ from wsecho.app.listeners import DescriptionListener, IListener, ListenError, Po
 from wsecho.app.process import FAILED, Process
 from wsecho.hub.channels import Hub
 from wsecho.policy.enumerations import SslMode
+from wsecho.policy.facts import ServerState
 from wsecho.policy.hosts import LOOPBACK_HOSTS, AllowedHosts
 from wsecho.policy.quantities import format_duration
 from wsecho.policy.slow_consumers import SlowConsumer
@@ -40,6 +42,7 @@ from wsecho.tls.contexts import ConfiguredCreator, check_certificate
 from wsecho.web.page import page
 from wsecho.wire.drain import spread_seconds
 from wsecho.wire.room import Room
+from wsecho.wire.tally import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -47,7 +50,10 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IListeningPort, IProtocolFactory
     from twisted.python.failure import Failure
 
+    from wsecho.app.admin import AdminEndpoint
     from wsecho.app.configuration import Configuration
+    from wsecho.app.lag import LagMeter
+    from wsecho.web.interfaces import IOverseer
 
 __all__ = [
     "CannotStart",
@@ -95,6 +101,26 @@ class IsServer(Protocol):
     def shutdown(self, *, timeout: float | None, spread: bool) -> Deferred[Any]:
         """Stop to listen and end every connection with Close 1001; fires when all are gone."""
 
+    def pause_accepting(self) -> None:
+        """Leave new connections in the kernel."""
+
+    def resume_accepting(self) -> None:
+        """Accept again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Administration:
+    """The admin endpoint of a service.
+
+    :param endpoint: listens as soon as the service does, and answers until the last connection has gone
+    :param meter: measures meanwhile
+    :param oversee: makes what the endpoint looks at, of the service
+    """
+
+    endpoint: AdminEndpoint
+    meter: LagMeter
+    oversee: Callable[[WebSocketService], IOverseer]
+
 
 class WebSocketService(Service):
     """Listens on all listeners and ends all connections when it is stopped.
@@ -111,6 +137,7 @@ class WebSocketService(Service):
         in somebody else's program.
     :param prepare: called before anything listens.
     :param say: besides the log, gets the line of what keeps the server from starting.
+    :param administration: the admin endpoint, if there is one.
     """
 
     def __init__(
@@ -126,6 +153,7 @@ class WebSocketService(Service):
         process: Process | None = None,
         prepare: Callable[[], object] | None = None,
         say: Callable[[str], object] | None = None,
+        administration: Administration | None = None,
     ) -> None:
         self._reactor = reactor
         self._listeners = listeners
@@ -137,6 +165,10 @@ class WebSocketService(Service):
         self._process = process
         self._prepare = prepare
         self._say = say
+        self._administration = administration
+        self._is_accepting = True
+        self._is_stopping = False
+        self._began = 0.0
         self._servers: list[tuple[IsServer, bool]] = []
         self._pending: list[Deferred[Any]] = []
         self._failure: str | None = None
@@ -156,6 +188,51 @@ class WebSocketService(Service):
         if self.log_observer is not None:
             parent.setComponent(ILogObserver, self.log_observer)
 
+    @property
+    def servers(self) -> tuple[IsServer, ...]:
+        """The servers, one for each listener."""
+        return tuple(server for server, _ in self._servers)
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """What is listened on."""
+        return tuple(
+            url_of(port.getHost(), is_secure=is_secure)
+            for server, is_secure in self._servers
+            for port in server.ports
+        )
+
+    @property
+    def state(self) -> ServerState:
+        """Whether new connections are welcome."""
+        if self._is_stopping:
+            return ServerState.DRAINING
+        if not self._is_announced or self._pending:
+            return ServerState.STARTING
+        return ServerState.READY if self._is_accepting else ServerState.PAUSED
+
+    @property
+    def is_accepting(self) -> bool:
+        """Whether connections are accepted."""
+        return self._is_accepting and not self._is_stopping
+
+    @property
+    def uptime_seconds(self) -> float:
+        """Since the start."""
+        return max(0.0, float(self._reactor.seconds()) - self._began)
+
+    def set_accepting(self, accepting: bool) -> bool:
+        """Pause or resume accepting on all listeners; whether that is possible now."""
+        if self.state not in (ServerState.READY, ServerState.PAUSED):
+            return False
+        self._is_accepting = accepting
+        for server in self.servers:
+            if accepting:
+                server.resume_accepting()
+            else:
+                server.pause_accepting()
+        return True
+
     def privilegedStartService(self) -> None:
         """Listen on every listener.
 
@@ -167,11 +244,42 @@ class WebSocketService(Service):
             self._prepare()
         for listener in self._listeners:
             self._bind(listener)
-            if self._failure is not None:
-                self._call_off()
-                for server, _ in self._servers:
-                    server.close()
-                raise CannotStart(self._failure)
+            self._give_up_after_failure()
+        if self._administration is not None:
+            self._begin_administration(self._administration)
+            self._give_up_after_failure()
+
+    def _give_up_after_failure(self) -> None:
+        if self._failure is not None:
+            self._call_off()
+            for server in self.servers:
+                server.close()
+            if self._administration is not None:
+                self._end_administration(self._administration)
+            raise CannotStart(self._failure)
+
+    def _begin_administration(self, administration: Administration) -> None:
+        endpoint = administration.endpoint
+        self._began = self._reactor.seconds()
+        administration.meter.start()
+        listening = endpoint.listen(administration.oversee(self))
+        self._pending.append(listening)
+
+        def listens(_: object) -> None:
+            self._pending.remove(listening)
+            if self._is_announced:
+                endpoint.tell()
+
+        def failed(failure: Failure) -> None:
+            self._pending.remove(listening)
+            if not isinstance(failure.value, CancelledError):
+                self._listening_failed(endpoint.listener, failure)
+
+        listening.addCallbacks(listens, failed)
+
+    def _end_administration(self, administration: Administration) -> Deferred[Any]:
+        administration.meter.stop()
+        return administration.endpoint.stop()
 
     def startService(self) -> None:
         """Tell the URLs as soon as the reactor runs; listen first, where nobody called
@@ -184,15 +292,23 @@ class WebSocketService(Service):
     def stopService(self) -> Deferred[Any]:
         """Stop to listen and end all connections; fires when they are gone."""
         super().stopService()  # type: ignore[no-untyped-call]
+        self._is_stopping = True
         self._call_off()
         spread = self._process is not None and self._process.is_gradual
         self._tell_drain(spread=spread)
-        return gatherResults(
+        gone = gatherResults(
             [
                 maybeDeferred(server.shutdown, timeout=self._drain_timeout, spread=spread)
-                for server, _ in self._servers
+                for server in self.servers
             ]
         )
+        administration = self._administration
+        if administration is not None:
+            # The last to go: whoever watches sees the drain to its end.
+            gone.addBoth(
+                lambda result: self._end_administration(administration).addCallback(lambda _: result)
+            )
+        return gone
 
     def _tell_drain(self, *, spread: bool) -> None:
         number = sum(len(server.factory.connections) for server, _ in self._servers)
@@ -258,6 +374,8 @@ class WebSocketService(Service):
         self._is_announced = True
         for server, is_secure in self._servers:
             self._tell(server, is_secure)
+        if self._administration is not None:
+            self._administration.endpoint.tell()
 
     def _tell(self, server: IsServer, is_secure: bool) -> None:
         for port in server.ports:
@@ -325,10 +443,9 @@ def build_tls(configuration: Configuration) -> ConfiguredCreator | None:
         raise ConfigurationError(f"{configuration.named('client-ca')}: {error}") from None
 
 
-def server_maker(configuration: Configuration, reactor: Any, room: Room) -> Callable[[bool], WebSocketServer]:
-    """Return what makes a server for each listener; all share the services and so the channels, and `room`.
-    Connections go to the services without the pending queue."""
-    broadcast = BroadcastService(
+def build_broadcast(configuration: Configuration) -> BroadcastService:
+    """Return the channels."""
+    return BroadcastService(
         Hub(),
         include_sender=configuration.flag("include-sender"),
         include_sender_on=configuration.channel_flags("include-sender"),
@@ -338,6 +455,19 @@ def server_maker(configuration: Configuration, reactor: Any, room: Room) -> Call
             for channel, choice in configuration.channel_texts("slow-consumer").items()
         },
     )
+
+
+def server_maker(
+    configuration: Configuration,
+    reactor: Any,
+    room: Room,
+    *,
+    broadcast: BroadcastService | None = None,
+    tally: Tally | None = None,
+) -> Callable[[bool], WebSocketServer]:
+    """Return what makes a server for each listener; all share the services and so the channels, `room`, and
+    `tally`. Connections go to the services without the pending queue."""
+    broadcast = build_broadcast(configuration) if broadcast is None else broadcast
     route = Routes(configuration.text("mode"), EchoService(), broadcast)
     settings, origins = configuration.settings(), configuration.origins()
     proxies, clients = configuration.proxies(), configuration.clients()
@@ -355,10 +485,37 @@ def server_maker(configuration: Configuration, reactor: Any, room: Room) -> Call
             route=route,
             page=page,
             room=room,
+            tally=tally,
             debug=configuration.flag("debug"),
         )
 
     return make_server
+
+
+def build_administration(
+    configuration: Configuration,
+    reactor: Any,
+    broadcast: BroadcastService,
+    tally: Tally,
+    tls: ConfiguredCreator | None,
+) -> Administration | None:
+    """Return the admin endpoint; None without ``--admin``.
+
+    :raises ConfigurationError: see `wsecho.app.admin.build_admin`.
+    """
+    if configuration["admin"] is None:
+        return None
+    # Only now: an HTTP server and Prometheus's client are memory that other servers do not need.
+    from wsecho.app.admin import build_admin
+    from wsecho.app.lag import LagMeter
+    from wsecho.app.overseer import Overseer
+
+    meter = LagMeter(reactor)
+    return Administration(
+        build_admin(configuration, reactor),
+        meter,
+        lambda service: Overseer(service, reactor, broadcast, tally, meter, configuration, tls),
+    )
 
 
 def say_on_stderr(line: str) -> None:
@@ -383,10 +540,11 @@ def build_service(
     tls = build_tls(configuration)
     settings = configuration.settings()
     room = Room(settings.max_connections, settings.max_connections_per_address)
+    broadcast, tally = build_broadcast(configuration), Tally()
     return WebSocketService(
         reactor,
         build_listeners(configuration, reactor, tls),
-        server_maker(configuration, reactor, room),
+        server_maker(configuration, reactor, room, broadcast=broadcast, tally=tally),
         hosts=configuration.hosts(),
         drain_timeout=configuration.seconds("drain-timeout"),
         paths=paths_served(configuration.text("mode")),
@@ -395,4 +553,5 @@ def build_service(
         # The limits of somebody else's process are not ours to change.
         prepare=None if process is None else lambda: provide_descriptors(room),
         say=say,
+        administration=build_administration(configuration, reactor, broadcast, tally, tls),
     )

@@ -508,7 +508,7 @@ TABLE: Final[tuple[Option, ...]] = (
         default=None,
         qt=_NOT_IN_QT,
         reason="What can end connections is not open unasked.",
-        enforced=False,
+        enforced=True,
     ),
     Option(
         name="admin-token-file",
@@ -517,7 +517,7 @@ TABLE: Final[tuple[Option, ...]] = (
         default=None,
         qt=_NOT_IN_QT,
         reason="A token has to be made by the operator.",
-        enforced=False,
+        enforced=True,
     ),
     Option(
         name="test-endpoints",

@@ -1,0 +1,169 @@
+"""The overseer of a running service: what the admin endpoint sees of it, and does to it.
+
+Rules of this file: it keeps nothing. Every answer is made from the service, its servers, the channels and
+the tally as they are at that moment.
+"""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+from zope.interface import implementer
+
+from wsecho.app.options import version
+from wsecho.policy.facts import ServerState
+from wsecho.policy.options import TABLE, Kind, option
+from wsecho.web.interfaces import IOverseer, ServerFacts
+from wsecho.wire.tally import facts_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from wsecho.app.configuration import Configuration, Setting
+    from wsecho.app.lag import LagMeter
+    from wsecho.app.service import WebSocketService
+    from wsecho.policy.facts import ConnectionFacts, LagFacts, Totals
+    from wsecho.policy.options import Option, Value
+    from wsecho.services.broadcast import BroadcastService
+    from wsecho.tls.contexts import ConfiguredCreator
+    from wsecho.wire.tally import Tally
+
+__all__ = ["Overseer", "described"]
+
+
+@implementer(IOverseer)
+@dataclass(frozen=True, slots=True)
+class Overseer:
+    """Sees one service."""
+
+    service: WebSocketService
+    reactor: Any
+    broadcast: BroadcastService
+    tally: Tally
+    meter: LagMeter
+    effective: Configuration
+    tls: ConfiguredCreator | None
+
+    def state(self) -> ServerState:
+        """See `IOverseer`."""
+        return self.service.state
+
+    def server(self) -> ServerFacts:
+        """See `IOverseer`."""
+        service = self.service
+        return ServerFacts(
+            state=service.state,
+            is_accepting=service.is_accepting,
+            uptime_seconds=service.uptime_seconds,
+            urls=service.urls,
+            versions=_versions(),
+            connections=sum(len(server.factory.connections) for server in service.servers),
+            channels=len(self.broadcast.hub),
+            engine="memory",
+            is_engine_up=True,
+            certificates=() if self.tls is None else self.tls.validity,
+        )
+
+    def totals(self) -> Totals:
+        """See `IOverseer`."""
+        return self.tally.totals(one for server in self.service.servers for one in server.factory.alive)
+
+    def lag(self) -> LagFacts:
+        """See `IOverseer`."""
+        return self.meter.facts
+
+    def connections(self) -> Iterator[ConnectionFacts]:
+        """See `IOverseer`."""
+        now = self.reactor.seconds()
+        return (facts_of(one, now) for one in self._open())
+
+    def connection(self, number: int) -> ConnectionFacts | None:
+        """See `IOverseer`."""
+        found = self._find(number)
+        return None if found is None else facts_of(found, self.reactor.seconds())
+
+    def channels(self) -> Mapping[str, int]:
+        """See `IOverseer`."""
+        hub = self.broadcast.hub
+        return {name: hub.members(name) for name in hub}
+
+    def publish(self, channel: str, message: str | bytes) -> int:
+        """See `IOverseer`."""
+        members = self.broadcast.hub.members(channel)
+        self.broadcast.publish(channel, message)
+        return members
+
+    def close(self, number: int, code: int, reason: str) -> bool:
+        """See `IOverseer`."""
+        found = self._find(number)
+        if found is None:
+            return False
+        found.sendClose(code, reason or None)
+        return True
+
+    def set_accepting(self, accepting: bool) -> bool:
+        """See `IOverseer`."""
+        return self.service.set_accepting(accepting)
+
+    def configuration(self) -> Mapping[str, Any]:
+        """See `IOverseer`."""
+        return described(self.effective)
+
+    def _open(self) -> Iterator[Any]:
+        return (one for server in self.service.servers for one in tuple(server.factory.connections))
+
+    def _find(self, number: int) -> Any:
+        return next((one for one in self._open() if one.id == number), None)
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "wsecho": version(),
+        "python": platform.python_version(),
+        "twisted": metadata.version("twisted"),
+        "autobahn": metadata.version("autobahn"),
+    }
+
+
+def described(configuration: Configuration) -> dict[str, Any]:
+    """The effective configuration, as JSON knows it: what ``wsecho show-config`` writes as TOML.
+
+    Files are named, what is in them is not told; of a URL, the password is left out.
+    """
+    return {
+        "options": [_option(configuration, row, configuration.values[row.name]) for row in TABLE],
+        "channels": {
+            channel: [_option(configuration, option(name), setting) for name, setting in table.items()]
+            for channel, table in configuration.channels.items()
+        },
+    }
+
+
+def _option(configuration: Configuration, row: Option, setting: Setting) -> dict[str, Any]:
+    value: Value = setting.value
+    if row.name == "max-frame-size" and value is None:
+        value = configuration.settings().max_frame_size
+    elif row.name == "port":
+        value = configuration.port
+    elif row.kind is Kind.URL and isinstance(value, str):
+        value = without_password(value)
+    return {
+        "name": row.name,
+        "value": list(value) if isinstance(value, tuple) else value,
+        "shown": row.default_text if row.default_text and value is None else row.format(value),
+        "source": setting.source,
+        "is_enforced": row.enforced,
+    }
+
+
+def without_password(url: str) -> str:
+    """A URL without the password that it may have."""
+    scheme, separator, rest = url.partition("://")
+    user_info, at, place = rest.rpartition("@")
+    if not at:
+        return url
+    user, colon, _ = user_info.partition(":")
+    return f"{scheme}{separator}{user}{':***' if colon else ''}@{place}"
