@@ -85,6 +85,7 @@ class ChannelMember:
     __slots__ = ("_broadcast", "_connection", "_hub", "_include_sender", "_slow_consumer", "channel")
 
     name = "broadcast"
+    """What its messages are counted under."""
 
     holds_back = False
     """What waits for a member is not of its own making, and its Close must be seen: it is read anyway."""

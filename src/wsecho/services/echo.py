@@ -19,6 +19,8 @@ class EchoService:
     """Sends every message back. It has no state: one object serves all connections."""
 
     name = "echo"
+    """What its messages are counted under."""
+
     native_action = ECHO
     """The compiled part may do this by itself."""
 
