@@ -12,12 +12,13 @@ import sys
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import serverFromString, wrapServerTLS
+from twisted.internet.endpoints import serverFromString
 from twisted.internet.task import react
 
 from benchmarks.peers.options import Options, announce, read_options
 from wsecho import BroadcastServerProtocol, BroadcastService, EchoService, IService, ServerFactory
 from wsecho.tls.contexts import server_creator
+from wsecho.wire.tls_transport import TlsEndpoint
 
 __all__ = ["EveryMessage", "factory"]
 
@@ -53,7 +54,7 @@ async def serve(reactor: Any, options: Options) -> None:
     """Listen, say so, and serve until SIGTERM."""
     endpoint: Any = _endpoint(reactor, "tcp:0:interface=127.0.0.1")
     if options.certificate:
-        endpoint = wrapServerTLS(server_creator(options.certificate, options.private_key), endpoint)
+        endpoint = TlsEndpoint(server_creator(options.certificate, options.private_key), endpoint)
     port = await endpoint.listen(factory(reactor=reactor))
     announce(port.getHost().port, options)
     await Deferred()

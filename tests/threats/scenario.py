@@ -8,14 +8,16 @@ from typing import Any
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.endpoints import wrapServerTLS
 from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock, deferLater
 from twisted.logger import LogEvent, formatEventAsClassicLogText, globalLogPublisher
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
-from tests.threats.subjects import Situation, Subject
+from tests.threats.subjects import WSECHO, Situation, Subject
 from tests.wire.harness import Loopback, Transport, certificates
 from wsecho.wire.link import Link
+from wsecho.wire.tls_transport import TlsEndpoint, TlsFactory
 
 __all__ = ["Outcome", "Scenario", "Stage", "Visit", "Visitor", "scenario"]
 
@@ -220,7 +222,7 @@ class Stage:
     def tls_visitor(self, **situation: Any) -> Visitor:
         """A peer that has connected to a TLS listener and sent nothing."""
         creator = certificates(self._directory).server
-        make: Any = TLSMemoryBIOFactory
+        make: Any = TlsFactory if self.subject is WSECHO else TLSMemoryBIOFactory
         return self.visitor(make(creator, False, self.factory(**situation), clock=self.clock))
 
     # -- over loopback -------------------------------------------------------------------------------
@@ -240,7 +242,12 @@ class Stage:
 
             factory.buildProtocol = build_noted
             test: Any = self  # of a TestCase, it needs addCleanup
-            self._loopback = Loopback(test, factory, certificates(self._directory) if tls else None)
+            self._loopback = Loopback(
+                test,
+                factory,
+                certificates(self._directory) if tls else None,
+                TlsEndpoint if self.subject is WSECHO else wrapServerTLS,
+            )
         before = len(self._visits)
         socket = await self._loopback.connect()
         while len(self._visits) == before:

@@ -15,7 +15,7 @@ from typing import Any, cast
 import trustme
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint, wrapClientTLS, wrapServerTLS
+from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint, wrapClientTLS
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import ITCPTransport
 from twisted.internet.protocol import Factory, Protocol, connectionDone
@@ -31,6 +31,7 @@ from wsecho.policy.settings import Settings
 from wsecho.tls.contexts import server_creator
 from wsecho.wire.factory import ServerFactory
 from wsecho.wire.protocol import ServerProtocol
+from wsecho.wire.tls_transport import TlsEndpoint
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 
@@ -438,15 +439,21 @@ def certificates(directory: str) -> Certificates:
 
 
 class Loopback:
-    """A factory that listens on loopback for the time of a test, with or without TLS."""
+    """A factory that listens on loopback for the time of a test, with or without TLS.
 
-    def __init__(self, test: TestCase, factory: Any, tls: Certificates | None = None) -> None:
+    :param secure: puts TLS on an endpoint
+    """
+
+    def __init__(
+        self, test: TestCase, factory: Any, tls: Certificates | None = None, secure: Any = TlsEndpoint
+    ) -> None:
         from twisted.internet import reactor
 
         self._reactor: Any = reactor
         self._test = test
         self._factory = factory
         self._tls = tls
+        self._secure = secure
         self._port: Any = None
 
     async def port(self) -> int:
@@ -454,7 +461,7 @@ class Loopback:
         if self._port is None:
             server: Any = TCP4ServerEndpoint(self._reactor, 0, interface="127.0.0.1")
             if self._tls is not None:
-                server = wrapServerTLS(self._tls.server, server)
+                server = self._secure(self._tls.server, server)
             self._port = await server.listen(self._factory)
             self._test.addCleanup(self._port.stopListening)
         port: int = self._port.getHost().port

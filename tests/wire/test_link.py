@@ -401,8 +401,8 @@ class OnlyOwnerTests(SynchronousTestCase):
     SHARED = frozenset({"write", "writeSequence", "registerProducer", "unregisterProducer", "setTcpNoDelay"})
 
     #: A tunnel has a transport before there is a connection; the reader of PROXY headers is a transport's
-    #: wrapper, and so itself the transport of a link.
-    MODULES = ("at_once.py", "link.py", "outbox.py", "tunnel.py", "proxy_header.py")
+    #: wrapper, and TLS another transport, and so each itself the transport of a link.
+    MODULES = ("at_once.py", "link.py", "outbox.py", "tunnel.py", "proxy_header.py", "tls_transport.py")
 
     #: A port listens, and pauses to accept.
     PORTS = frozenset({"port", "self._port"})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
-from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint, wrapServerTLS
+from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint
 from twisted.internet.protocol import Factory
 from twisted.trial.unittest import TestCase
 
@@ -27,6 +27,7 @@ from wsecho.policy.origins import OriginRequest
 from wsecho.policy.proxies import PeerAddress, TrustedProxies
 from wsecho.wire.factory import ServerFactory
 from wsecho.wire.proxy_header import ProxyHeaderEndpoint, ProxyHeaderFactory
+from wsecho.wire.tls_transport import TlsEndpoint
 
 PROXY = IPv4Address("TCP", "10.0.0.1", 50000)
 STRANGER = IPv4Address("TCP", "198.51.100.1", 50000)
@@ -197,7 +198,7 @@ class LoopbackTests(TestCase):
         made: list[Any] = []
         factory.connection_opened = made.append  # type: ignore[method-assign, assignment]
         listening: Any = ProxyHeaderEndpoint(TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1"), proxies)
-        port: Any = await wrapServerTLS(tls.server, listening).listen(factory)
+        port: Any = await TlsEndpoint(tls.server, listening).listen(factory)
         self.addCleanup(port.stopListening)
         client = TCP4ClientEndpoint(reactor, "127.0.0.1", port.getHost().port)
         socket: Any = await client.connect(Factory.forProtocol(Socket))

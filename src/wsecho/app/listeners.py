@@ -29,7 +29,6 @@ from twisted.internet.endpoints import (
     TCP6ServerEndpoint,
     quoteStringArgument,
     serverFromString,
-    wrapServerTLS,
 )
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
@@ -39,6 +38,7 @@ from zope.interface import Attribute, Interface, implementer
 from wsecho.policy.text import escape_peer_text
 from wsecho.wire.binding import BACKLOG
 from wsecho.wire.proxy_header import ProxyHeaderEndpoint
+from wsecho.wire.tls_transport import TlsEndpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -181,7 +181,7 @@ class DescriptionListener:
             raise ListenError(_reason(error)) from None
         if proxies is not None:
             endpoint = ProxyHeaderEndpoint(endpoint, proxies)
-        self._endpoint = endpoint if creator is None else wrapServerTLS(creator, endpoint, reactor)
+        self._endpoint = endpoint if creator is None else TlsEndpoint(creator, endpoint, reactor)
 
     @inlineCallbacks
     def listen(self, factory: IProtocolFactory) -> Generator[Deferred[Any], Any, list[IListeningPort]]:

@@ -41,7 +41,10 @@ __all__ = [
     "bottom_transport",
     "can_learn_peer",
     "certificate_problem",
+    "is_idle",
     "missing",
+    "openssl",
+    "openssl_memory",
     "queued_bytes",
     "send_now",
 ]
@@ -52,6 +55,9 @@ AutobahnFactory: Any = WebSocketServerFactory
 AutobahnClientProtocol: Any = WebSocketClientProtocol
 AutobahnClientFactory: Any = WebSocketClientFactory
 AutobahnTrafficStats: Any = protocol.TrafficStats
+
+openssl: Any = _util.lib
+openssl_memory: Any = _util.ffi
 
 BENEATH: Mapping[tuple[type, str], tuple[tuple[str, ...], str]] = {
     (WebSocketServerProtocol, "__init__"): (("self",), "overridden: what it makes is made when it is asked for"),
@@ -153,12 +159,26 @@ def queued_bytes(transport: Any) -> int:
         queued += sum(map(len, waiting))
         aggregator = getattr(transport, "_aggregator", None)
         queued += sum(map(len, getattr(aggregator, "_buffer", ())))
+        # Of our own TLS.
+        queued += getattr(transport, "plain_bytes", 0)
         below = getattr(transport, "transport", None)
         if below is None:
             data = getattr(transport, "dataBuffer", b"")
             queued += len(data) - getattr(transport, "offset", 0) + getattr(transport, "_tempDataLen", 0)
         transport = below
     return queued
+
+
+def is_idle(transport: Any) -> bool:
+    """Whether a socket of Twisted's is open and has nothing to write, so that what is written to it directly stays in
+    order."""
+    return bool(
+        transport.connected
+        and not transport._tempDataLen
+        and not transport.dataBuffer
+        and not transport.disconnecting
+        and not transport._writeDisconnecting
+    )
 
 
 def send_now(transport: Any, data: bytes) -> int:

@@ -14,13 +14,13 @@ from typing import Any
 
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import CancelledError
-from twisted.internet.endpoints import TCP4ServerEndpoint, TCP6ServerEndpoint, wrapServerTLS
+from twisted.internet.endpoints import TCP4ServerEndpoint, TCP6ServerEndpoint
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
-from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from wsecho.policy.proxies import TrustedProxies
 from wsecho.wire.proxy_header import ProxyHeaderEndpoint, ProxyHeaderFactory
+from wsecho.wire.tls_transport import TlsEndpoint, TlsFactory
 
 __all__ = ["ANY", "BACKLOG", "CannotBind", "Place", "adopt", "bind", "places"]
 
@@ -81,7 +81,7 @@ async def bind(
     for name, plain in where:
         endpoint = plain if proxies is None else ProxyHeaderEndpoint(plain, proxies)
         if tls is not None:
-            endpoint = wrapServerTLS(tls, endpoint)
+            endpoint = TlsEndpoint(tls, endpoint)
         try:
             return await endpoint.listen(factory)
         except CancelledError:
@@ -106,7 +106,7 @@ def adopt(
     except OSError as error:
         raise CannotBind(f"cannot listen on descriptor {descriptor}: {_why(error)}") from None
     if tls is not None:
-        factory = TLSMemoryBIOFactory(tls, False, factory)
+        factory = TlsFactory(tls, False, factory)
     if proxies is not None:
         factory = ProxyHeaderFactory(factory, proxies)
     port: IListeningPort = reactor.adoptStreamPort(descriptor, family, factory)
