@@ -17,6 +17,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
+from twisted.protocols import tls
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests.wire.harness import Certificates, Loopback, Socket, certificates
@@ -24,11 +25,13 @@ from wsecho.wire import beneath
 from wsecho.wire.beneath import (
     ATTRIBUTES,
     BENEATH,
+    OPENSSL,
     ReactorTimer,
     SilentLogger,
     attributes_of_autobahn,
     can_learn_peer,
     certificate_problem,
+    is_idle,
     missing,
     queued_bytes,
     send_now,
@@ -60,6 +63,27 @@ class MissingTests(SynchronousTestCase):
         """An attribute that is gone is reported."""
         self.patch(beneath, "ATTRIBUTES", ATTRIBUTES | {"isGone"})
         self.assertEqual(missing(), ["attribute isGone is gone"])
+
+    def test_attribute_of_twisted_gone(self) -> None:
+        """So is one of Twisted's or of pyOpenSSL's, and a function of OpenSSL's."""
+        self.patch(beneath, "TWISTED", {tls: frozenset({"_is_gone"})})
+        self.patch(beneath, "OPENSSL", frozenset({"SSL_is_gone"}))
+        self.assertEqual(
+            missing(),
+            ["attribute _is_gone of twisted.protocols.tls is gone", "SSL_is_gone of OpenSSL is gone"],
+        )
+
+    def test_names_of_openssl_are_listed(self) -> None:
+        """The list has every function of OpenSSL's that our TLS uses."""
+        assert beneath.__file__ is not None
+        source = Path(beneath.__file__).with_name("tls_transport.py").read_text(encoding="utf-8")
+        used = {
+            node.attr
+            for node in ast.walk(ast.parse(source))
+            if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "openssl"
+        }
+        self.assertEqual(used - OPENSSL, set())
+        self.assertIn("SSL_read", used)
 
     def test_attributes_are_listed(self) -> None:
         """The list has every attribute of Autobahn's that our protocols and factories name, but for its
@@ -114,6 +138,28 @@ class TimerTests(SynchronousTestCase):
         late.cancel()
         self.assertEqual(len(self.calls), 1)
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
+class IsIdleTests(SynchronousTestCase):
+    """Whether a socket may be written to past its transport."""
+
+    def test_states(self) -> None:
+        """It may when it is open, nothing waits, and nobody has ended it or its half."""
+        transport: Any = tcp.Server.__new__(tcp.Server)
+        transport.connected = 1
+        transport._tempDataLen = 0
+        self.assertTrue(is_idle(transport))
+        for name, value in (
+            ("connected", 0),
+            ("_tempDataLen", 1),
+            ("dataBuffer", b"x"),
+            ("disconnecting", 1),
+            ("_writeDisconnecting", True),
+        ):
+            before = getattr(transport, name)
+            setattr(transport, name, value)
+            self.assertFalse(is_idle(transport), name)
+            setattr(transport, name, before)
 
 
 class SendNowTests(SynchronousTestCase):

@@ -1,9 +1,9 @@
-"""What wsecho uses of Autobahn below its public interface, in one list.
+"""What wsecho uses of Autobahn, and of Twisted's TLS, below their public interfaces, in one list.
 
 Autobahn's documentation promises ``onConnect``, ``onMessage``, ``sendMessage`` and their kind. The names
 below are not promised: overridden or called because the public ones do not reach far enough, each with its
 reason. One test asserts that they exist with the arguments that wsecho counts on, so that an upgrade of
-Autobahn fails there first, by name.
+Autobahn, Twisted or pyOpenSSL fails there first, by name.
 """
 
 # A table reads best with a row in a line.
@@ -14,6 +14,7 @@ from __future__ import annotations
 import ast
 import inspect
 from collections.abc import Callable, Mapping
+from types import ModuleType
 from typing import Any
 
 from autobahn.twisted.websocket import (
@@ -23,13 +24,17 @@ from autobahn.twisted.websocket import (
     WebSocketServerProtocol,
 )
 from autobahn.websocket import protocol
-from OpenSSL import _util
-from twisted.internet import tcp, unix
+from OpenSSL import SSL, _util
+from twisted.internet import abstract, tcp, unix
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.protocols import tls
+from twisted.protocols.tls import TLSMemoryBIOProtocol
 
 __all__ = [
     "ATTRIBUTES",
     "BENEATH",
+    "OPENSSL",
+    "TWISTED",
     "AutobahnClientFactory",
     "AutobahnClientProtocol",
     "AutobahnFactory",
@@ -37,6 +42,7 @@ __all__ = [
     "AutobahnTrafficStats",
     "ReactorTimer",
     "SilentLogger",
+    "attributes_of",
     "attributes_of_autobahn",
     "bottom_transport",
     "can_learn_peer",
@@ -98,6 +104,14 @@ BENEATH: Mapping[tuple[type, str], tuple[tuple[str, ...], str]] = {
     (WebSocketClientProtocol, "sendFrame"): (("self", "opcode", "payload", "fin", "rsv", "mask", "payload_len", "chopsize", "sync"), "overridden: masks that cannot be predicted"),
     (WebSocketClientProtocol, "beginMessage"): (("self", "isBinary", "doNotCompress"), "overridden: its frames have no such masks"),
     (WebSocketClientFactory, "resetProtocolOptions"): (("self",), "called by Autobahn's constructor; its attributes are the option set"),
+    (TLSMemoryBIOProtocol, "_checkHandshakeStatus"): (("self",), "overridden: from then on bytes take the short way"),
+    (TLSMemoryBIOProtocol, "_flushSendBIO"): (("self",), "overridden: to the kernel at once"),
+    (TLSMemoryBIOProtocol, "_shutdownTLS"): (("self",), "called: says close_notify"),
+    (TLSMemoryBIOProtocol, "_tlsShutdownFinished"): (("self", "reason"), "called: TLS has failed or ended"),
+    (TLSMemoryBIOProtocol, "_write"): (("self", "bytes"), "called: what is written before the handshake is done"),
+    (TLSMemoryBIOProtocol, "_bufferedWrite"): (("self", "octets"), "called: what OpenSSL does not take now"),
+    (TLSMemoryBIOProtocol, "_unbufferPendingWrites"): (("self",), "called: likewise, later"),
+    (SSL.Connection, "_raise_ssl_error"): (("self", "ssl", "result"), "called: pyOpenSSL's exception for a result of OpenSSL's"),
 }  # fmt: skip
 
 
@@ -116,11 +130,32 @@ ATTRIBUTES = frozenset({
 """What Autobahn keeps of a connection, or of a factory, and wsecho reads or sets. Its options are elsewhere: in
 the factories."""
 
+TWISTED: Mapping[ModuleType, frozenset[str]] = {
+    tls: frozenset({
+        "_aborted", "_appSendBuffer", "_connectWrapped", "_creatorCallable", "_clock", "_handshakeDone",
+        "_lostTLSConnection", "_producer", "_tlsConnection",
+    }),
+    abstract: frozenset({"_tempDataLen", "_writeDisconnecting", "dataBuffer", "offset"}),
+    SSL: frozenset({"_from_ssl", "_into_ssl", "_ssl"}),
+}  # fmt: skip
+"""What Twisted's TLS and its sockets, and pyOpenSSL's connections, keep of themselves, and wsecho reads or sets."""
+
+OPENSSL = frozenset({
+    "BIO_read", "BIO_write", "SSL_ERROR_WANT_READ", "SSL_get_error", "SSL_get_verify_result", "SSL_read",
+    "SSL_write", "X509_verify_cert_error_string",
+})  # fmt: skip
+"""What wsecho uses of the bindings to OpenSSL, without pyOpenSSL: it makes an exception of each "not yet"."""
+
 
 def attributes_of_autobahn() -> set[str]:
     """The attributes that Autobahn's protocols and factories set on themselves, as their source says."""
+    return attributes_of(protocol)
+
+
+def attributes_of(module: ModuleType) -> set[str]:
+    """The attributes that the classes of a module set on themselves, as its source says."""
     targets: list[ast.expr] = []
-    for node in ast.walk(ast.parse(inspect.getsource(protocol))):
+    for node in ast.walk(ast.parse(inspect.getsource(module))):
         if isinstance(node, ast.Assign):
             targets += node.targets
         elif isinstance(node, ast.AnnAssign):
@@ -130,9 +165,13 @@ def attributes_of_autobahn() -> set[str]:
 
 
 def missing() -> list[str]:
-    """One line for each name of :data:`BENEATH` and :data:`ATTRIBUTES` that Autobahn lacks, or whose arguments
-    differ; empty when all is well."""
+    """One line for each name of these lists that is not there, or whose arguments differ; empty when all is
+    well."""
     lines = [f"attribute {name} is gone" for name in sorted(ATTRIBUTES - attributes_of_autobahn())]
+    for module, names in TWISTED.items():
+        gone = sorted(names - attributes_of(module))
+        lines += [f"attribute {name} of {module.__name__} is gone" for name in gone]
+    lines += [f"{name} of OpenSSL is gone" for name in sorted(OPENSSL) if not hasattr(openssl, name)]
     for (owner, name), (arguments, _) in BENEATH.items():
         function = getattr(owner, name, None)
         if function is None:

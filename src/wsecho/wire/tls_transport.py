@@ -105,7 +105,7 @@ class TlsTransport(TLSMemoryBIOProtocol):
         self._appSendBuffer: list[bytes] = []
         self._is_direct = type(transport) in _SOCKETS and not transport.TLS
         directlyProvides(self, providedBy(transport))
-        Protocol.makeConnection(self, transport)
+        Protocol.makeConnection(self, transport)  # type: ignore[no-untyped-call]
         self.factory.registerProtocol(self)
         if self._is_direct:
             # The reactor calls it in place of the class's own.
@@ -119,6 +119,11 @@ class TlsTransport(TLSMemoryBIOProtocol):
         connection = self._tlsConnection
         if self._handshakeDone and connection is not None:
             self._ssl, self._into, self._from = connection._ssl, connection._into_ssl, connection._from_ssl
+
+    def _begin(self) -> None:
+        """Look whether anything came with the end of the handshake."""
+        if self._ssl is not None:
+            self._received(None, 0)
 
     # -- reading ---------------------------------------------------------------------------------------------
 
@@ -145,8 +150,7 @@ class TlsTransport(TLSMemoryBIOProtocol):
         elif self._tlsConnection is not None:
             self._tlsConnection.bio_write(data)
             self._checkHandshakeStatus()
-            if self._ssl is not None:
-                self._received(None, 0)
+            self._begin()
 
     def _received(self, data: Any, size: int) -> None:
         """Decrypt and deliver.
@@ -302,8 +306,8 @@ class TlsTransport(TLSMemoryBIOProtocol):
 
     def _flushSendBIO(self) -> None:
         """Send what OpenSSL has to say."""
-        connection = self._tlsConnection
-        while connection is not None and (filled := _fetch(connection._from_ssl, _records, _SENT)) > 0:
+        source = self._tlsConnection._from_ssl
+        while (filled := _fetch(source, _records, _SENT)) > 0:
             self._send(filled)
 
     def _send(self, size: int) -> None:
@@ -354,7 +358,8 @@ class TlsTransport(TLSMemoryBIOProtocol):
         """The peer has ended TCP. Without close_notify anybody may have cut the stream: it is over. Behind
         close_notify only its half is."""
         if not self._peer_finished:
-            bottom_transport(self).connectionLost(Failure(ConnectionDone()))
+            done = Failure(ConnectionDone())  # type: ignore[no-untyped-call]
+            bottom_transport(self).connectionLost(done)
 
     def writeConnectionLost(self) -> None:
         """TLS has no half that ends alone."""
