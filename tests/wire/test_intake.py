@@ -20,8 +20,8 @@ from tests.wire.harness import (
     handshake,
 )
 from wsecho.policy.end_reasons import End, EndReason
-from wsecho.wire.intake import ONE_GO_SECONDS, PIECE
-from wsecho.wire.turns import SLICE_SECONDS, SLICE_UNITS
+from wsecho.wire.intake import PIECE
+from wsecho.wire.turns import ONE_GO_SECONDS, SLICE_SECONDS, SLICE_UNITS, TURN_SECONDS
 
 
 class Pausing(Program):
@@ -90,6 +90,23 @@ class SliceTests(WireTestCase):
         self.clock.advance(2 * ONE_GO_SECONDS)
         peer.send(texts(b"four"))
         self.assertEqual(self.heard(peer)[-1], b"four")
+
+    def test_many_in_the_same_moment(self) -> None:
+        """When many have sent in the same moment, those whose turn would come late wait for a slice; who sent
+        little is served at once."""
+        factory = self.factory(Slow)
+        most = int(TURN_SECONDS / SLICE_SECONDS)
+        peers = [self.peer(factory).open() for _ in range(2 * most)]
+        for peer in peers:
+            peer.send(texts(b"x" * PIECE))
+        served = [bool(self.heard(peer)) for peer in peers]
+        self.assertEqual(served, [True] * (most + 1) + [False] * (most - 1))
+        bystander = self.peer(factory).open()
+        bystander.send(texts(b"y"))
+        self.assertEqual(self.heard(bystander), [b"y"])
+        self.clock.advance(0)
+        self.clock.advance(0)
+        self.assertTrue(all(self.heard(peer) for peer in peers))
 
     def test_others_between(self) -> None:
         """While one peer has work left, another that speaks is served at once."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from wsecho.wire.turns import TURN_SECONDS, Turns
+from wsecho.wire.turns import ONE_GO_SECONDS, TURN_SECONDS, Turns
 
 
 class Peer:
@@ -67,6 +67,19 @@ class TurnsTests(SynchronousTestCase):
         self.turns.add(Peer(self, "a", 2, TURN_SECONDS))
         self.turns.add(Peer(self, "b", 1))
         self.assertEqual([self.turn(), self.turn()], ["a", "ba"])
+
+    def test_used_up(self) -> None:
+        """A turn's time is used up by work without a pause, whoever does it; a pause begins anew."""
+        half = TURN_SECONDS / 2
+        self.assertFalse(self.turns.is_used_up(0))
+        self.turns.worked(0, half)
+        self.turns.worked(half + ONE_GO_SECONDS / 2, 2 * half)
+        self.assertFalse(self.turns.is_used_up(2 * half))
+        self.turns.worked(2 * half, 3 * half)
+        self.assertTrue(self.turns.is_used_up(3 * half + ONE_GO_SECONDS / 2))
+        self.assertFalse(self.turns.is_used_up(3 * half + 2 * ONE_GO_SECONDS))
+        self.turns.worked(4 * half, 5 * half)
+        self.assertFalse(self.turns.is_used_up(5 * half))
 
     def test_add_twice(self) -> None:
         """Who waits already keeps the one place."""

@@ -24,18 +24,14 @@ from wsecho.policy.end_reasons import EndReason
 from wsecho.policy.lifecycle import Phase
 from wsecho.wire.frames import rest_of_head
 from wsecho.wire.link import Hold, Link
-from wsecho.wire.turns import SLICE_SECONDS, SLICE_UNITS
+from wsecho.wire.turns import ONE_GO_SECONDS, SLICE_SECONDS, SLICE_UNITS
 
 _Autobahn: Any = object  # the class that stands behind this one in the order of bases
 
-__all__ = ["ONE_GO_SECONDS", "PIECE", "Intake"]
+__all__ = ["PIECE", "Intake"]
 
 PIECE = 4096
 """Bytes that Autobahn is given at a time: some hundred small frames."""
-
-ONE_GO_SECONDS = 0.0002
-"""Deliveries that are not further apart may belong to one call of the reactor: TLS delivers each record of a
-read by itself, and a slice for each of them would be a thousand slices in a turn."""
 
 
 class Intake(_Autobahn):  # type: ignore[misc]
@@ -81,9 +77,12 @@ class Intake(_Autobahn):  # type: ignore[misc]
             return
         self._backlog, self._backlog_at = data, 0
         now = self.factory.reactor.seconds()
-        if now - self._worked_until > ONE_GO_SECONDS:
+        is_new = now - self._worked_until > ONE_GO_SECONDS
+        if is_new:
             self._slice_ends = now + SLICE_SECONDS
-        elif now >= self._slice_ends:
+        if (not is_new and now >= self._slice_ends) or (
+            len(data) >= PIECE and self.factory.turns.is_used_up(now)
+        ):
             self.link.hold(Hold.INPUT)
             self.factory.turns.add(self)
             return
@@ -119,6 +118,7 @@ class Intake(_Autobahn):  # type: ignore[misc]
                 self.lane_output_waits()
         self._last_input_at = now
         self._worked_until = self.factory.reactor.seconds()
+        self.factory.turns.worked(now, self._worked_until)
         self._watch_for_stall()
         if not self.has_backlog:
             self._backlog, self._backlog_at = b"", 0

@@ -6,7 +6,8 @@ Everybody may work ``SLICE_SECONDS``, or ``SLICE_UNITS`` units of work, on what 
 waits here: those with work left go one after the other, a slice each, but all of them together at most
 ``TURN_SECONDS`` in a turn of the reactor, which then looks for whoever else has something to say. They are
 not read meanwhile, so what waits is one read for each. However many peers send without end, the delay of
-another is a turn: this time, and one slice of each that was read anew in it.
+another is a turn: this time, and as much for those that were read anew in it; when that is used up, large
+reads wait here at once, and only little ones, which cannot be much work, are still worked on.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Protocol
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-__all__ = ["SLICE_SECONDS", "SLICE_UNITS", "TURN_SECONDS", "Turns", "Worker"]
+__all__ = ["ONE_GO_SECONDS", "SLICE_SECONDS", "SLICE_UNITS", "TURN_SECONDS", "Turns", "Worker"]
 
 _log = Logger("wsecho")
 
@@ -27,7 +28,12 @@ SLICE_UNITS = 512
 """Units of work, frames, in a slice: an end that does not depend on the clock."""
 
 TURN_SECONDS = 0.010
-"""All work that was left over, in one turn of the reactor."""
+"""All work that was left over, in one turn of the reactor; and all that was read in one, but for little
+reads."""
+
+ONE_GO_SECONDS = 0.001
+"""Work that is not further apart than this may be in one call, or one turn, of the reactor: TLS delivers each
+record of a read by itself, and hundreds may have sent in the same moment."""
 
 
 class Worker(Protocol):
@@ -51,9 +57,21 @@ class Turns:
         # A dict for its order, and because one that ends must be found at once among thousands.
         self._waiting: dict[Worker, None] = {}
         self._call: IDelayedCall | None = None
+        self._busy_since = self._busy_until = float("-inf")
 
     def __len__(self) -> int:
         return len(self._waiting)
+
+    def worked(self, begun: float, ended: float) -> None:
+        """Somebody has worked, from ``begun`` to ``ended`` on the clock."""
+        if begun - self._busy_until > ONE_GO_SECONDS:
+            self._busy_since = begun
+        self._busy_until = ended
+
+    def is_used_up(self, now: float) -> bool:
+        """Whether as much was worked as a turn has, without a pause: what can wait should. Whether the
+        reactor has turned meanwhile cannot be told; when it has, waiting for one's turn costs little."""
+        return now - self._busy_until <= ONE_GO_SECONDS and now - self._busy_since > TURN_SECONDS
 
     def add(self, worker: Worker) -> None:
         """Let ``worker`` have its slice in a later turn. Harmless when it waits for one already."""
