@@ -182,9 +182,12 @@ def _heard(server: _Server, pieces: Sequence[bytes], *, has_end: bool) -> Heard:
     return heard
 
 
-def wsecho_hears(pieces: Sequence[bytes], *, compression: bool = False, **settings: Any) -> Heard:
+def wsecho_hears(
+    pieces: Sequence[bytes], *, compression: bool = False, program: Any = None, **settings: Any
+) -> Heard:
     """What wsecho makes of a stream that comes in these pieces.
 
+    :param program: the protocol class; by default one that notes what it is told
     :param settings: of `Settings`
     :raises AssertionError: an exception was logged, or the server read no further
     """
@@ -198,7 +201,7 @@ def wsecho_hears(pieces: Sequence[bytes], *, compression: bool = False, **settin
     factory = ServerFactory(
         reactor=clock, settings=Settings(compression="deflate" if compression else "off", **settings)
     )
-    factory.protocol = _OnWsecho
+    factory.protocol = program or _OnWsecho
     observer = cast(ILogObserver, observe)
     globalLogPublisher.addObserver(observer)
     try:

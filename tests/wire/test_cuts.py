@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.wire.harness import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, close, frame
 from tests.wire.streams import Heard, autobahn_hears, cut, wsecho_hears
+from wsecho.services.echo import EchoServerProtocol
 
 #: Small, so that streams reach it.
 LIMIT = 2000
@@ -152,6 +153,15 @@ class CutTests(SynchronousTestCase):
         heard = self.assert_same_everywhere(data, cuts)
         model = autobahn_hears([data] if data else [], max_message_size=LIMIT)
         self.assertEqual(dataclasses.replace(heard, end=None), model)
+
+    @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @given(streams(), CUTS)
+    def test_any_stream_at_the_echo_service(self, data: bytes, cuts: list[int]) -> None:
+        """The echo service, which may take a way of its own, answers what a program does that echoes."""
+        model = autobahn_hears([data] if data else [], max_message_size=LIMIT)
+        for pieces in (cut(data, []), cut(data, cuts)):
+            heard = wsecho_hears(pieces, program=EchoServerProtocol, max_message_size=LIMIT)
+            self.assertEqual(dataclasses.replace(heard, end=None), dataclasses.replace(model, told=()))
 
     @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(streams(compressed=True), CUTS)
