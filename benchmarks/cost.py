@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import datetime as dt
+import itertools
 import re
 import shutil
 import signal
@@ -20,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -38,6 +39,10 @@ PAGE = who.ROOT / "docs" / "performance" / "cost.md"
 
 #: For what is slow already to start and to answer under valgrind.
 _SECONDS = 120.0
+#: How many times the smaller load a larger one must cost, and messages of which there are never more.
+_BY_FAR = 3
+_MOST = 1_000_000
+
 #: For a server to notice that its peers have gone, and how often is looked.
 _END_SECONDS = 10.0
 _POLL_SECONDS = 0.05
@@ -138,10 +143,6 @@ def _serve(tools: Tools, target: Running, load: Load, number: int) -> None:
         time.sleep(_POLL_SECONDS)
 
 
-def _difference(few: float, many: float, load: Load) -> float:
-    return (many - few) / ((load.many - load.few) * load.each)
-
-
 def _calls_of(tools: Tools, target: Running, load: Load, number: int, file: Path) -> dict[str, int]:
     """What strace counts meanwhile."""
     command = ["strace", "-f", "-c", "-S", "calls", "-o", str(file), "-p", str(target.pid)]
@@ -165,7 +166,8 @@ def count_calls(server: who.Contestant, load: Load, tools: Tools) -> dict[str, f
             few, many = (
                 _calls_of(tools, target, load, number, folder / "calls") for number in (load.few, load.many)
             )
-    found = {call: _difference(few.get(call, 0), many[call], load) for call in many}
+    units = (load.many - load.few) * load.each
+    found = {call: (many[call] - few.get(call, 0)) / units for call in many}
     return {call: value for call, value in found.items() if value >= 0.005}
 
 
@@ -181,14 +183,30 @@ def count_instructions(server: who.Contestant, load: Load, tools: Tools) -> floa
         # Equal hashes: a dictionary that happens to collide is no difference between two loads.
         environ = server.environ | {"PYTHONHASHSEED": "0"}
         with running([*valgrind, *command], folder, None, environ, _SECONDS) as target:
+            # What an interpreter does for the first messages only is no part of it.
+            _serve(tools, target, load, load.few)
             _control("-i", "on", target.pid)
-            counted = []
-            for place, number in enumerate((load.few, load.many), 1):
+            dumps = itertools.count(1)
+
+            def count(number: int) -> int:
                 _control("-z", "", target.pid)
                 _serve(tools, target, load, number)
                 _control("-d", "", target.pid)
-                counted.append(instructions_in(Path(f"{dump}.{place}").read_text(encoding="utf-8")))
-    return _difference(counted[0], counted[1], load)
+                return instructions_in(Path(f"{dump}.{next(dumps)}").read_text(encoding="utf-8"))
+
+            return difference(count, load)
+
+
+def difference(count: Callable[[int], int], load: Load) -> float:
+    """For one unit, from counts of two loads of which the larger costs by far more.
+
+    Opening and closing connections never costs exactly the same twice. Where messages are cheap beside that,
+    it takes many of them until the difference is theirs.
+    """
+    few, number = count(load.few), load.many
+    while (many := count(number)) < _BY_FAR * few and number < _MOST:
+        number *= 8
+    return (many - few) / ((number - load.few) * load.each)
 
 
 def _control(option: str, value: str, pid: int) -> None:

@@ -15,6 +15,7 @@ from benchmarks.cost import (
     count_calls,
     count_instructions,
     counters,
+    difference,
     instructions_in,
     page,
     system_calls_in,
@@ -65,6 +66,32 @@ class CountingTests(SynchronousTestCase):
         if "instructions" not in counters(None)[0]:
             raise SkipTest("valgrind not found: apt-get install valgrind")
         self.assertTrue(100 < count_instructions(CONTESTANTS["limit"], SMALL, tools()) < 2000)
+
+
+class DifferenceTests(SynchronousTestCase):
+    """`difference`."""
+
+    def counted(self, fixed: int, each: int) -> tuple[float, list[int]]:
+        """What comes out where opening costs `fixed` and a message `each`, and the loads that it took."""
+        loads = []
+
+        def count(number: int) -> int:
+            loads.append(number)
+            return fixed + each * number
+
+        return difference(count, SMALL), loads
+
+    def test_dear_messages(self) -> None:
+        """Two loads do."""
+        self.assertEqual(self.counted(100, 1000), (1000, [20, 120]))
+
+    def test_cheap_messages(self) -> None:
+        """Where opening costs most, the larger load grows until messages do."""
+        self.assertEqual(self.counted(100_000, 10), (10, [20, 120, 960, 7680, 61440]))
+
+    def test_bounded(self) -> None:
+        """It does not grow without end."""
+        self.assertEqual(self.counted(100_000, 0)[0], 0)
 
 
 class PageTests(SynchronousTestCase):
