@@ -42,11 +42,25 @@ class DescriptionTests(SynchronousTestCase):
     """The description."""
 
     def setUp(self) -> None:
-        self.described = description("1.2.3")
+        self.described = description("1.2.3", has_token=False)
 
     def test_is_served(self) -> None:
         """It is what the endpoint serves, as JSON."""
         self.assertEqual(Admin().get("/api/openapi.json").value, json.loads(json.dumps(self.described)))
+
+    def test_token(self) -> None:
+        """With a token, everything is described as needing it, but health; without one, nothing is."""
+        self.assertEqual(self.described["security"], [])
+        described = Admin(token=TOKEN).get("/api/openapi.json", f"Authorization: Bearer {TOKEN}").value
+        self.assertEqual(described["security"], [{"token": []}])
+        self.assertEqual(
+            {
+                path
+                for path, methods in described["paths"].items()
+                if methods.get("get", {}).get("security") == []
+            },
+            {"/health/live", "/health/ready"},
+        )
 
     def test_every_operation(self) -> None:
         """Each operation is described, with its parameters, its statuses and what all may answer."""

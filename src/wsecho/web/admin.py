@@ -77,7 +77,7 @@ class AdminResource(Resource):
         pages: Callable[[str], HttpAnswer | None] = no_pages,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._api = Api(overseer, now)
+        self._api = Api(overseer, now, has_token=token is not None)
         self._token = None if token is None else token.encode("ascii")
         self.hosts = hosts
         # Not those of --allow-origin: they are the service's users.

@@ -55,10 +55,12 @@ class Api:
 
     :param overseer: of the server
     :param now: the time, aware
+    :param has_token: whether clients need a token
     """
 
-    def __init__(self, overseer: IOverseer, now: Callable[[], datetime]) -> None:
+    def __init__(self, overseer: IOverseer, now: Callable[[], datetime], *, has_token: bool) -> None:
         self._overseer = overseer
+        self._has_token = has_token
         self._now = now
         self._exposition = Exposition(overseer)
 
@@ -98,7 +100,8 @@ class Api:
 
     def openapi(self) -> Answer:
         """The description."""
-        return Answer(200, description(self._overseer.server().versions["wsecho"]))
+        version = self._overseer.server().versions["wsecho"]
+        return Answer(200, description(version, has_token=self._has_token))
 
     def server(self) -> Answer:
         """The server as a whole."""

@@ -128,10 +128,11 @@ _ERRORS: Final = {
 }
 
 
-def description(version: str) -> dict[str, Any]:
+def description(version: str, *, has_token: bool) -> dict[str, Any]:
     """The description.
 
     :param version: of wsecho
+    :param has_token: whether a token is needed
     """
     paths: dict[str, dict[str, Any]] = {}
     for operation in OPERATIONS:
@@ -143,7 +144,7 @@ def description(version: str) -> dict[str, Any]:
             "version": version,
             "description": "Health, metrics, and what an operator asks and does.",
         },
-        "security": [{"token": []}, {}],
+        "security": [{"token": []}] if has_token else [],
         "paths": paths,
         "components": {
             "securitySchemes": {
@@ -161,7 +162,7 @@ def description(version: str) -> dict[str, Any]:
 def _operation(operation: Operation) -> dict[str, Any]:
     described: dict[str, Any] = {"operationId": operation.name, "summary": operation.meaning}
     if not operation.needs_token:
-        described["security"] = [{}]
+        described["security"] = []
     if operation.parameters:
         described["parameters"] = [
             {
