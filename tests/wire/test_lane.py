@@ -1,10 +1,12 @@
 """Tests for the lane: what it takes, what it leaves, and that it does with a frame what Autobahn does."""
 
+import gc
 import os
 import subprocess
 import sys
 from itertools import pairwise
 from typing import Any
+from weakref import ref
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -23,6 +25,7 @@ from tests.wire.harness import (
 )
 from tests.wire.lane_harness import Case
 from wsecho.wire import lane
+from wsecho.wire.protocol import ServerProtocol
 
 
 class ChoiceTests(SynchronousTestCase):
@@ -43,6 +46,23 @@ class ChoiceTests(SynchronousTestCase):
         there = lane.native is not None or os.environ.get("WSECHO_PURE") == "1"
         if there:
             self.assertIn(self.compiled_part(), ("True\n", "False\n"))
+
+
+class ClassTests(SynchronousTestCase):
+    """What is remembered of classes of connections."""
+
+    def test_forgotten(self) -> None:
+        """Each factory has a class of its own; those of factories that are gone are not kept for ever."""
+        references = []
+        for _ in range(3 * lane.REMEMBERED_CLASSES):
+            made = type("Made", (ServerProtocol,), {})
+            self.assertTrue(lane._is_ordinary(made, ServerProtocol))
+            self.assertTrue(lane._leaves_messages_to_service(made, ServerProtocol))
+            references.append(ref(made))
+            del made
+        gc.collect()
+        alive = sum(one() is not None for one in references)
+        self.assertLessEqual(alive, 2 * lane.REMEMBERED_CLASSES)
 
 
 def cuts(data: bytes, at: list[int]) -> list[bytes]:

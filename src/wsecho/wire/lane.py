@@ -9,7 +9,7 @@ as it does without the compiled part. docs/path-of-a-frame.md tells the rest.
 from __future__ import annotations
 
 import os
-from functools import cache
+from functools import lru_cache
 from types import ModuleType
 from typing import Any, Protocol
 
@@ -18,7 +18,7 @@ from twisted.internet.interfaces import IReactorCore
 from wsecho.wire.beneath import AutobahnTrafficStats
 from wsecho.wire.turns import SLICE_SECONDS
 
-__all__ = ["ECHO", "LaneLink", "LaneOwner", "lane_for", "native"]
+__all__ = ["ECHO", "REMEMBERED_CLASSES", "LaneLink", "LaneOwner", "lane_for", "native"]
 
 native: Any
 """The compiled part; None without it."""
@@ -96,14 +96,18 @@ _NO_LIMIT = 1 << 40
 _WRITING = ("sendData", "sendFrame")
 """Between ``sendMessage`` and the link."""
 
+REMEMBERED_CLASSES = 32
+"""Of which it is remembered what they override. A class that is remembered lives on, and each factory, each
+change of its options, makes one."""
 
-@cache
+
+@lru_cache(REMEMBERED_CLASSES)
 def _is_ordinary(given: Any, known: Any) -> bool:
     """Whether a class takes no look at single frames."""
     return all(getattr(given, name) is getattr(known, name) for name in _READING + _WRITING)
 
 
-@cache
+@lru_cache(REMEMBERED_CLASSES)
 def _leaves_messages_to_service(given: Any, known: Any) -> bool:
     return all(getattr(given, name) is getattr(known, name) for name in ("onMessage", "sendMessage"))
 
