@@ -743,15 +743,36 @@ class ErrorTests(TransportTestCase):
         client.transport.write(client.sealed(b"last") + client.close_notify())
         await self.until(lambda: program.told)
 
-        def fail() -> None:
+        def fail(error: Exception) -> None:
             raise ZeroDivisionError
 
-        program.transport._act_on_end = fail
+        program.transport.stream_ended = fail
         program.transport.resumeProducing()
         second.transport.write(b"still there")
         self.assertIsInstance(await program.ended, ConnectionAborted)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         await self.until(lambda: other.heard == b"still there")
+
+    async def test_refused_write(self) -> None:
+        """What OpenSSL does not take now, as in the middle of a second handshake of a program's own context,
+        leaves in order when it does."""
+        client, program = await self.connect()
+        program.transport.write_failed(SSL.WantReadError(), b"one")
+        program.transport.write(b"two")
+        await self.turns()
+        self.assertEqual((client.heard, queued_bytes(program.transport)), (b"", 6))
+        client.send(b"three")
+        await self.until(lambda: len(client.heard) == 11)
+        client.send(b"four")
+        await self.until(lambda: len(client.heard) == 15)
+        self.assertEqual(client.heard, b"onetwothreefour")
+
+    async def test_failed_write(self) -> None:
+        """Any other failure of OpenSSL's ends the connection."""
+        client, program = await self.connect()
+        program.transport.write_failed(SSL.Error([("", "", "broken")]), b"one")
+        self.assertIsInstance(await program.ended, SSL.Error)
+        await client.ended
 
     async def test_forged_record(self) -> None:
         """A record that nobody has sealed ends the connection; what came before it is delivered, and the peer

@@ -61,9 +61,6 @@ _records = openssl_memory.new("unsigned char[]", _SENT + _FED)
 _records_view = openssl_memory.buffer(_records)
 _records_memory = memoryview(_records_view)
 
-_SOCKETS = (tcp.Server, unix.Server)
-"""Transports that are nothing but a socket."""
-
 # Looked up once: they are called for each message.
 _feed, _fetch = openssl.BIO_write, openssl.BIO_read
 _encrypt, _decrypt = openssl.SSL_write, openssl.SSL_read
@@ -72,62 +69,60 @@ _WANT_READ = openssl.SSL_ERROR_WANT_READ
 _pointer_to = openssl_memory.from_buffer
 
 
-@implementer(IHalfCloseableProtocol)
-class TlsTransport(TLSMemoryBIOProtocol):
-    """One connection's TLS.
+class _ShortWay:
+    """The bytes of one connection, once its handshake is done.
 
-    :ivar plain_bytes: bytes that were written and are not encrypted yet
+    An object of its own because each look at an attribute of Twisted's class, which passes on what it does
+    not have, takes ten times as long.
+
+    :ivar ssl: OpenSSL's connection; None as long as the handshake is not done
+    :ivar is_deaf: whether what comes is nobody's
+    :ivar is_closed: whether nothing more is written
+    :ivar is_silent: whether nothing more is sent, not even what TLS has to say
+    :ivar has_unread: whether something came that is not decrypted, or not acted on, because reading is paused
+    :ivar end: what ended the stream, while it is not acted on: an error of pyOpenSSL's
     """
 
-    factory: Any
-    transport: Any
-    wrappedProtocol: Any
+    __slots__ = (
+        "end",
+        "has_unread",
+        "into",
+        "is_closed",
+        "is_deaf",
+        "is_paused",
+        "is_receiving",
+        "is_silent",
+        "owner",
+        "plain_bytes",
+        "protocol",
+        "socket_transport",
+        "source",
+        "ssl",
+        "transport",
+        "turns",
+        "written",
+    )
 
-    plain_bytes = 0
-    _written: list[bytes] | None = None
-    _ssl: Any = None
-    _into: Any = None
-    _from: Any = None
-    _is_direct = False
-    _is_receiving = False
-    _is_paused = False
-    _has_unread = False
-    """Whether something came that is not decrypted, or not acted on, because reading is paused."""
-    _pending_end: Any = None
-    """What ended the stream: an error of pyOpenSSL's, while it is not acted on."""
-    _peer_finished = False
-
-    # -- the beginning, and the handshake --------------------------------------------------------------------
-
-    def makeConnection(self, transport: Any) -> None:
-        """See ``IProtocol``. What Twisted's does, but for declaring the same interfaces once for each."""
-        self._tlsConnection = self.factory._creatorCallable(self)
-        self._appSendBuffer: list[bytes] = []
-        self._is_direct = type(transport) in _SOCKETS and not transport.TLS
-        directlyProvides(self, providedBy(transport))
-        Protocol.makeConnection(self, transport)  # type: ignore[no-untyped-call]
-        self.factory.registerProtocol(self)
-        if self._is_direct:
-            # The reactor calls it in place of the class's own.
-            transport.doRead = self._read_socket
-        if self._connectWrapped:
-            self.wrappedProtocol.makeConnection(self)
-        self._checkHandshakeStatus()
-
-    def _checkHandshakeStatus(self) -> None:
-        super()._checkHandshakeStatus()  # type: ignore[no-untyped-call]
-        connection = self._tlsConnection
-        if self._handshakeDone and connection is not None:
-            self._ssl, self._into, self._from = connection._ssl, connection._into_ssl, connection._from_ssl
-
-    def _begin(self) -> None:
-        """Look whether anything came with the end of the handshake."""
-        if self._ssl is not None:
-            self._received(None, 0)
+    def __init__(self, owner: TlsTransport, transport: Any, turns: _Turns) -> None:
+        self.owner: Any = owner
+        self.protocol: Any = owner.wrappedProtocol
+        self.transport = transport
+        # What is written to and read from directly; None when something is between TLS and the socket.
+        is_socket = type(transport) in (tcp.Server, unix.Server) and not transport.TLS
+        self.socket_transport: Any = transport if is_socket else None
+        self.turns = turns
+        self.ssl: Any = None
+        self.into: Any = None
+        self.source: Any = None
+        self.written: list[bytes] | None = None
+        self.plain_bytes = 0
+        self.is_receiving = self.is_paused = self.has_unread = False
+        self.is_deaf = self.is_closed = self.is_silent = False
+        self.end: Any = None
 
     # -- reading ---------------------------------------------------------------------------------------------
 
-    def _read_socket(self) -> Any:
+    def read(self) -> Any:
         """What ``tcp.Connection.doRead`` does, into memory that is there already."""
         try:
             size = self.transport.socket.recv_into(_incoming_view)
@@ -137,227 +132,309 @@ class TlsTransport(TLSMemoryBIOProtocol):
             return main.CONNECTION_LOST
         if not size:
             return main.CONNECTION_DONE
-        if self._ssl is None:
-            self.dataReceived(_incoming_view[:size].tobytes())
+        if self.ssl is None:
+            self.owner.dataReceived(_incoming_view[:size].tobytes())
         else:
-            self._received(_incoming, size)
+            self.receive(_incoming, size)
         return None
 
-    def dataReceived(self, data: bytes) -> None:
-        """See ``IProtocol``."""
-        if self._ssl is not None:
-            self._received(_pointer_to(data), len(data))
-        elif self._tlsConnection is not None:
-            self._tlsConnection.bio_write(data)
-            self._checkHandshakeStatus()
-            self._begin()
-
-    def _received(self, data: Any, size: int) -> None:
+    def receive(self, data: Any, size: int) -> None:
         """Decrypt and deliver.
 
         :param data: a pointer
         """
-        if self._peer_finished or self._lostTLSConnection:
+        ssl, into = self.ssl, self.into
+        if self.is_deaf:
             return
-        if self._appSendBuffer:
-            self._unbufferPendingWrites()  # type: ignore[no-untyped-call]
-        ssl, into = self._ssl, self._into
-        if self._is_paused:
-            self._has_unread = True
+        if self.is_paused:
+            self.has_unread = True
             if size:
                 _feed(into, data, size)
             return
         fed = total = 0
         while True:
             if fed < size:
-                piece = min(size - fed, _FED)
+                piece = size - fed
+                if piece > _FED:
+                    piece = _FED
                 _feed(into, data + fed if fed else data, piece)
                 fed += piece
-            while (got := _decrypt(ssl, _plain + total, _RECORD)) > 0:
+            while (got := _decrypt(ssl, _plain + total if total else _plain, _RECORD)) > 0:
                 total += got
                 if total > READ_SIZE:
                     break
             if got <= 0 and _error_of(ssl, got) != _WANT_READ:
-                self._pending_end = self._error(got)
+                self.end = self.error(got)
                 break
             if total > READ_SIZE:
                 # More than one read brings: it waited while reading was paused.
                 if fed < size:
                     _feed(into, data + fed, size - fed)
-                self._has_unread = True
-                self.factory.turns.add(self)
+                self.has_unread = True
+                self.turns.add(self)
                 break
             if fed == size:
                 break
-        self._deliver(_plain_view[:total] if total else b"")
+        if total:
+            self.is_receiving = True
+            try:
+                self.protocol.dataReceived(_plain_view[:total])
+            finally:
+                self.is_receiving = False
+        if self.written is not None:
+            self.flush()
+        elif not self.is_silent:
+            # Reading may have produced an answer: to a key update, for example.
+            self.flush_openssl()
+        if self.end is not None:
+            if self.is_paused:
+                self.has_unread = True
+            else:
+                self.act_on_end()
 
-    def _error(self, result: int) -> Error:
+    def error(self, result: int) -> Error:
         """What pyOpenSSL raises for a result of OpenSSL's that is none."""
         try:
-            self._tlsConnection._raise_ssl_error(self._ssl, result)
+            self.owner.getHandle()._raise_ssl_error(self.ssl, result)
         except Error as error:
             return error
         return Error([])
 
-    def _deliver(self, data: bytes) -> None:
-        """Deliver, send what is written meanwhile, and act on the end of the stream."""
-        if data and not self._aborted:
-            self._is_receiving = True
-            try:
-                self.wrappedProtocol.dataReceived(data)
-            finally:
-                self._is_receiving = False
-        if self._written is not None:
-            self._flush()
-        elif not self._lostTLSConnection:
-            # Reading may have produced an answer: to a key update, for example.
-            self._flushSendBIO()
-        if self._pending_end is not None:
-            if self._is_paused:
-                self._has_unread = True
-            else:
-                self._act_on_end()
-
-    def _act_on_end(self) -> None:
-        error, self._pending_end = self._pending_end, None
-        if self._lostTLSConnection:
-            return
-        if not isinstance(error, ZeroReturnError):
-            self._tlsShutdownFinished(Failure(error))  # type: ignore[no-untyped-call]
-        elif self.disconnecting or not IHalfCloseableProtocol.providedBy(self.wrappedProtocol):
-            self._shutdownTLS()  # type: ignore[no-untyped-call]
-            self._tlsShutdownFinished(None)  # type: ignore[no-untyped-call]
-        else:
-            self._peer_finished = True
-            self.wrappedProtocol.readConnectionLost()
-
-    def pauseProducing(self) -> None:
-        """Deliver nothing more until :meth:`resumeProducing`."""
-        self._is_paused = True
-        self.transport.pauseProducing()
-
-    def resumeProducing(self) -> None:
-        """Go on reading; what came before the pause follows in the next turn."""
-        self._is_paused = False
-        self.transport.resumeProducing()
-        if self._has_unread:
-            self.factory.turns.add(self)
-
-    def stopProducing(self) -> None:
-        """See ``IPushProducer``."""
-        self.loseConnection()
+    def act_on_end(self) -> None:
+        """Tell the owner of what ended the stream."""
+        error, self.end = self.end, None
+        if not self.is_deaf:
+            self.is_deaf = True
+            self.owner.stream_ended(error)
 
     # -- writing ---------------------------------------------------------------------------------------------
 
     def write(self, data: bytes) -> None:
         """See ``ITransport``. It leaves at the end of what is being received, or of the next turn."""
-        if self._lostTLSConnection or (self.disconnecting and self._producer is None):
+        if self.is_closed:
             return
         if type(data) is not bytes:
             data = data + b""
-        if self._written is None:
+        if self.written is None:
             if not data:
                 return
-            self._written = [data]
-            if not self._is_receiving:
-                self.factory.turns.add(self)
+            self.written = [data]
+            if not self.is_receiving:
+                self.turns.add(self)
         else:
-            self._written.append(data)
+            self.written.append(data)
         self.plain_bytes += len(data)
 
-    def writeSequence(self, data: Any) -> None:
-        """See ``ITransport``."""
-        self.write(b"".join(data))
-
-    def _flush(self) -> None:
+    def flush(self) -> None:
         """Encrypt and send what was written."""
-        written, self._written = self._written, None
+        written, self.written = self.written, None
         self.plain_bytes = 0
-        if written is None or self._lostTLSConnection:
+        if written is None or self.is_silent:
             return
         data = written[0] if len(written) == 1 else b"".join(written)
-        if self._ssl is None or self._appSendBuffer:
-            self._write(data)  # type: ignore[no-untyped-call]
+        ssl, source = self.ssl, self.source
+        if ssl is None:
+            self.owner.write_early(data)
             return
-        ssl, source = self._ssl, self._from
         size = len(data)
         start: Any = data if size <= _RECORD else _pointer_to(data)
         at = filled = 0
         while at < size:
-            done = _encrypt(ssl, start + at if at else start, min(size - at, _RECORD))
+            done = _encrypt(ssl, start + at if at else start, size - at if size - at < _RECORD else _RECORD)
             if done <= 0:
-                error = self._error(done)
-                self._send(filled)
-                if isinstance(error, WantReadError):
-                    self._bufferedWrite(data[at:])  # type: ignore[no-untyped-call]
-                else:
-                    self._tlsShutdownFinished(Failure(error))  # type: ignore[no-untyped-call]
+                error = self.error(done)
+                self.send(filled)
+                self.owner.write_failed(error, data[at:])
                 return
             at += done
-            filled += max(0, _fetch(source, _records + filled, _FED))
+            filled += max(0, _fetch(source, _records + filled if filled else _records, _FED))
             if filled > _SENT:
-                self._send(filled)
+                self.send(filled)
                 filled = 0
-        self._send(filled)
+        has_sent_all = self.send(filled)
         if filled >= _FED:
             # Something else was there besides the record.
-            self._flushSendBIO()
-        self._tell_producer()
+            self.flush_openssl()
+        if has_sent_all:
+            self.tell_producer()
 
-    def _flushSendBIO(self) -> None:
+    def flush_openssl(self) -> None:
         """Send what OpenSSL has to say."""
-        source = self._tlsConnection._from_ssl
-        while (filled := _fetch(source, _records, _SENT)) > 0:
-            self._send(filled)
+        while (filled := _fetch(self.source, _records, _SENT)) > 0:
+            self.send(filled)
 
-    def _send(self, size: int) -> None:
-        """Hand records to the kernel; what it does not take, and all when something waits, to the
-        transport."""
-        if not size or self._aborted:
-            # What an aborted connection has to say nobody hears.
-            return
-        transport = self.transport
+    def send(self, size: int) -> bool:
+        """Hand records to the kernel; what it does not take, and all when something waits, to the transport.
+
+        :returns: whether the kernel has taken all
+        """
+        if self.is_silent or not size:
+            return False
         sent = 0
-        if self._is_direct and is_idle(transport):
+        transport = self.socket_transport
+        if transport is not None and is_idle(transport):
             try:
                 sent = transport.socket.send(_records_memory[:size])
             except OSError:
                 # Full, or broken: the transport finds out.
                 sent = 0
             if sent == size:
-                return
-        transport.write(_records_view[sent:size])
+                return True
+        self.transport.write(_records_view[sent:size])
+        return False
 
-    def _tell_producer(self) -> None:
-        """As the transport does when it has nothing left, which it has not been given."""
-        transport = self.transport
-        producer = transport.producer if self._is_direct else None
-        if producer is None or (transport.streamingProducer and not transport.producerPaused):
-            return
-        if is_idle(transport):
+    def tell_producer(self) -> None:
+        """As the socket's transport does when it has nothing left, which it was not given this time."""
+        transport = self.socket_transport
+        producer = transport.producer
+        if producer is not None and (not transport.streamingProducer or transport.producerPaused):
             transport.producerPaused = False
             producer.resumeProducing()
 
-    # -- turns -----------------------------------------------------------------------------------------------
+    # -- turns, and the end ----------------------------------------------------------------------------------
 
-    def work(self) -> bool:
+    def work(self) -> None:
         """The turn of the reactor in which this connection has something to do."""
-        if self._has_unread and not self._is_paused and self._ssl is not None:
-            self._has_unread = False
-            if self._pending_end is not None:
-                self._act_on_end()
-            else:
-                self._received(None, 0)
-        if self._written is not None:
-            self._flush()
-        return False
+        if self.has_unread and not self.is_paused:
+            self.has_unread = False
+            if self.end is not None:
+                self.act_on_end()
+            elif self.ssl is not None:
+                self.receive(None, 0)
+        if self.written is not None:
+            self.flush()
+
+    def drop(self) -> None:
+        """Write and send nothing more."""
+        self.is_deaf = self.is_closed = self.is_silent = True
+        self.written = None
+        self.plain_bytes = 0
+
+
+@implementer(IHalfCloseableProtocol)
+class TlsTransport(TLSMemoryBIOProtocol):
+    """One connection's TLS."""
+
+    factory: TlsFactory
+    transport: Any
+    wrappedProtocol: Any
+
+    _way: _ShortWay
+
+    @property
+    def plain_bytes(self) -> int:
+        """Bytes that were written and are not encrypted yet."""
+        return self._way.plain_bytes
+
+    # -- the beginning, and the handshake --------------------------------------------------------------------
+
+    def makeConnection(self, transport: Any) -> None:
+        """See ``IProtocol``. What Twisted's does, but for declaring the same interfaces once for each."""
+        self._tlsConnection = self.factory._creatorCallable(self)
+        self._appSendBuffer: list[bytes] = []
+        self._way = _ShortWay(self, transport, self.factory.turns)
+        self._way.source = self._tlsConnection._from_ssl
+        # Found before the method of the class, which is Twisted's.
+        self.write = self._way.write
+        directlyProvides(self, providedBy(transport))
+        Protocol.makeConnection(self, transport)  # type: ignore[no-untyped-call]
+        self.factory.registerProtocol(self)
+        if self._way.socket_transport is not None:
+            # The reactor calls it in place of the class's own.
+            transport.doRead = self._way.read
+        if self._connectWrapped:
+            self.wrappedProtocol.makeConnection(self)
+        self._checkHandshakeStatus()
+
+    def dataReceived(self, data: bytes) -> None:
+        """See ``IProtocol``."""
+        way = self._way
+        if way.ssl is not None:
+            way.receive(_pointer_to(data), len(data))
+        elif self._tlsConnection is not None:
+            self._tlsConnection.bio_write(data)
+            if not self._handshakeDone:
+                self._checkHandshakeStatus()
+            if self._handshakeDone and self._tlsConnection is not None:
+                self._begin(self._tlsConnection)
+
+    def _begin(self, connection: Any) -> None:
+        way = self._way
+        if self._appSendBuffer:
+            self._unbufferPendingWrites()  # type: ignore[no-untyped-call]
+            if self._appSendBuffer:
+                self._flushReceiveBIO()  # type: ignore[no-untyped-call]
+                return
+        way.ssl, way.into = connection._ssl, connection._into_ssl
+        # What came with the end of the handshake.
+        way.receive(None, 0)
+
+    # -- reading ---------------------------------------------------------------------------------------------
+
+    def pauseProducing(self) -> None:
+        """Deliver nothing more until :meth:`resumeProducing`."""
+        self._way.is_paused = True
+        self.transport.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """Go on reading; what came before the pause follows in the next turn."""
+        way = self._way
+        way.is_paused = False
+        self.transport.resumeProducing()
+        if way.has_unread:
+            way.turns.add(way)
+
+    def stopProducing(self) -> None:
+        """See ``IPushProducer``."""
+        self.loseConnection()
+
+    def stream_ended(self, error: Error) -> None:
+        """Nothing more can be read."""
+        if not isinstance(error, ZeroReturnError):
+            self._tlsShutdownFinished(Failure(error))
+        elif self.disconnecting or not IHalfCloseableProtocol.providedBy(self.wrappedProtocol):
+            self._shutdownTLS()
+            self._tlsShutdownFinished(None)
+        else:
+            self.wrappedProtocol.readConnectionLost()
+
+    # -- writing ---------------------------------------------------------------------------------------------
+
+    def writeSequence(self, data: Any) -> None:
+        """See ``ITransport``."""
+        self.write(b"".join(data))
+
+    def write_early(self, data: bytes) -> None:
+        """Write before the handshake is done, behind what waits for that."""
+        if self._appSendBuffer:
+            self._bufferedWrite(data)  # type: ignore[no-untyped-call]
+        else:
+            self._write(data)  # type: ignore[no-untyped-call]
+
+    def write_failed(self, error: Error, data: bytes) -> None:
+        """OpenSSL has not encrypted ``data``."""
+        if isinstance(error, WantReadError):
+            # It waits for something of the peer's, as before the handshake is done.
+            self._bufferedWrite(data)  # type: ignore[no-untyped-call]
+            self._way.ssl = None
+        else:
+            self._tlsShutdownFinished(Failure(error))
+
+    def _flushSendBIO(self) -> None:
+        self._way.flush_openssl()
+
+    def unregisterProducer(self) -> None:
+        """See ``IConsumer``."""
+        super().unregisterProducer()  # type: ignore[no-untyped-call]
+        if self.disconnecting:
+            self._way.is_closed = True
 
     # -- the end ---------------------------------------------------------------------------------------------
 
     def readConnectionLost(self) -> None:
         """The peer has ended TCP. Without close_notify anybody may have cut the stream: it is over. Behind
         close_notify only its half is."""
-        if not self._peer_finished:
+        if not self._way.is_deaf:
             done = Failure(ConnectionDone())  # type: ignore[no-untyped-call]
             bottom_transport(self).connectionLost(done)
 
@@ -367,25 +444,38 @@ class TlsTransport(TLSMemoryBIOProtocol):
     def loseConnection(self) -> None:
         """See ``ITransport``."""
         if not self.disconnecting:
-            self._flush()
+            self._way.flush()
         super().loseConnection()  # type: ignore[no-untyped-call]
+        if self._producer is None:
+            self._way.is_closed = True
 
     def abortConnection(self) -> None:
-        """See ``ITCPTransport``."""
-        self._written = None
-        self.plain_bytes = 0
+        """See ``ITCPTransport``. What an aborted connection has to say nobody hears."""
+        self._way.drop()
         super().abortConnection()  # type: ignore[no-untyped-call]
+
+    def _shutdownTLS(self) -> None:
+        self._way.flush()
+        super()._shutdownTLS()  # type: ignore[no-untyped-call]
+
+    def _tlsShutdownFinished(self, reason: Failure | None) -> None:
+        way = self._way
+        way.is_deaf = way.is_closed = True
+        super()._tlsShutdownFinished(reason)  # type: ignore[no-untyped-call]
+        way.drop()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """See ``IProtocol``."""
-        error, self._pending_end = self._pending_end, None
+        way = self._way
+        error, way.end = way.end, None
         if error is not None and not (self._lostTLSConnection or isinstance(error, ZeroReturnError)):
-            self._tlsShutdownFinished(Failure(error))  # type: ignore[no-untyped-call]
-        self._ssl = self._into = self._from = self._written = None
-        self.plain_bytes = 0
-        if self._is_direct:
+            self._tlsShutdownFinished(Failure(error))
+        way.drop()
+        if way.socket_transport is not None:
             self.transport.__dict__.pop("doRead", None)
         super().connectionLost(reason)  # type: ignore[no-untyped-call]
+        way.owner = way.protocol = way.transport = way.socket_transport = None
+        way.ssl = way.into = way.source = None
 
 
 class _Turns:
@@ -394,23 +484,24 @@ class _Turns:
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
         # A dict for its order.
-        self._waiting: dict[TlsTransport, None] = {}
+        self._waiting: dict[_ShortWay, None] = {}
 
-    def add(self, transport: TlsTransport) -> None:
-        """Let ``transport`` work."""
+    def add(self, way: _ShortWay) -> None:
+        """Let ``way`` work."""
         if not self._waiting:
             self._clock.callLater(0, self._turn)
-        self._waiting[transport] = None
+        self._waiting[way] = None
 
     def _turn(self) -> None:
         waiting, self._waiting = self._waiting, {}
-        for transport in waiting:
+        for way in waiting:
             try:
-                transport.work()
+                way.work()
             except Exception:
                 # As the reactor does with an exception out of dataReceived.
                 _log.failure("a connection over TLS failed")
-                transport.abortConnection()
+                if way.owner is not None:
+                    way.owner.abortConnection()
 
 
 class TlsFactory(TLSMemoryBIOFactory):
