@@ -47,6 +47,7 @@ __all__ = [
     "bottom_transport",
     "can_learn_peer",
     "certificate_problem",
+    "hand_over",
     "is_idle",
     "missing",
     "openssl",
@@ -206,6 +207,13 @@ def queued_bytes(transport: Any) -> int:
             queued += len(data) - getattr(transport, "offset", 0) + getattr(transport, "_tempDataLen", 0)
         transport = below
     return queued
+
+
+def hand_over(transport: Any) -> None:
+    """Let our own TLS encrypt what it keeps for the end of the turn."""
+    flush = getattr(transport, "flush_written", None)
+    if flush is not None:
+        flush()
 
 
 def is_idle(transport: Any) -> bool:

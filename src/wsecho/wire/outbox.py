@@ -25,7 +25,7 @@ from typing import Any
 from twisted.internet.interfaces import IPullProducer, IWriteDescriptor
 from zope.interface import implementer
 
-from wsecho.wire.beneath import bottom_transport, queued_bytes
+from wsecho.wire.beneath import bottom_transport, hand_over, queued_bytes
 
 __all__ = ["LEAST_COST", "WINDOW", "Outbox"]
 
@@ -137,12 +137,12 @@ class Outbox:
         self._is_handing_over = True
         try:
             while self.is_full and self._bottom is bottom and not bottom.disconnecting:
-                turns, before = self.turns, queued_bytes(bottom)
-                if before:
+                turns, before = self.turns, queued_bytes(self._transport)
+                hand_over(self._transport)
+                if queued_bytes(bottom):
                     # A failure is the reactor's to find: it writes as well, later.
                     bottom.doWrite()
-                # Or all of it waits in TLS, for the end of the reactor's turn.
-                if self.turns == turns and queued_bytes(bottom) >= before:
+                if self.turns == turns and queued_bytes(self._transport) >= before:
                     self._is_kernel_full = True
                     return
         finally:

@@ -38,6 +38,7 @@ from wsecho.wire.beneath import bottom_transport, is_idle, openssl, openssl_memo
 __all__ = ["READ_SIZE", "TlsEndpoint", "TlsFactory", "TlsTransport"]
 
 _log = Logger("wsecho")
+_failure: Any = Failure
 
 READ_SIZE = 256 * 1024
 """Bytes that are read from a socket at a time."""
@@ -187,10 +188,7 @@ class _ShortWay:
             # Reading may have produced an answer: to a key update, for example.
             self.flush_openssl()
         if self.end is not None:
-            if self.is_paused:
-                self.has_unread = True
-            else:
-                self.act_on_end()
+            self.act_on_end()
 
     def error(self, result: int) -> Error:
         """What pyOpenSSL raises for a result of OpenSSL's that is none."""
@@ -201,7 +199,10 @@ class _ShortWay:
         return Error([])
 
     def act_on_end(self) -> None:
-        """Tell the owner of what ended the stream."""
+        """Tell the owner of what ended the stream, unless reading is paused."""
+        if self.is_paused:
+            self.has_unread = True
+            return
         error, self.end = self.end, None
         if not self.is_deaf:
             self.is_deaf = True
@@ -315,7 +316,7 @@ class _ShortWay:
 class TlsTransport(TLSMemoryBIOProtocol):
     """One connection's TLS."""
 
-    factory: TlsFactory
+    factory: Any
     transport: Any
     wrappedProtocol: Any
 
@@ -335,7 +336,7 @@ class TlsTransport(TLSMemoryBIOProtocol):
         self._way = _ShortWay(self, transport, self.factory.turns)
         self._way.source = self._tlsConnection._from_ssl
         # Found before the method of the class, which is Twisted's.
-        self.write = self._way.write
+        self.write = self._way.write  # type: ignore[method-assign]
         directlyProvides(self, providedBy(transport))
         Protocol.makeConnection(self, transport)  # type: ignore[no-untyped-call]
         self.factory.registerProtocol(self)
@@ -344,7 +345,7 @@ class TlsTransport(TLSMemoryBIOProtocol):
             transport.doRead = self._way.read
         if self._connectWrapped:
             self.wrappedProtocol.makeConnection(self)
-        self._checkHandshakeStatus()
+        self._checkHandshakeStatus()  # type: ignore[no-untyped-call]
 
     def dataReceived(self, data: bytes) -> None:
         """See ``IProtocol``."""
@@ -354,7 +355,7 @@ class TlsTransport(TLSMemoryBIOProtocol):
         elif self._tlsConnection is not None:
             self._tlsConnection.bio_write(data)
             if not self._handshakeDone:
-                self._checkHandshakeStatus()
+                self._checkHandshakeStatus()  # type: ignore[no-untyped-call]
             if self._handshakeDone and self._tlsConnection is not None:
                 self._begin(self._tlsConnection)
 
@@ -391,7 +392,7 @@ class TlsTransport(TLSMemoryBIOProtocol):
     def stream_ended(self, error: Error) -> None:
         """Nothing more can be read."""
         if not isinstance(error, ZeroReturnError):
-            self._tlsShutdownFinished(Failure(error))
+            self._tlsShutdownFinished(_failure(error))
         elif self.disconnecting or not IHalfCloseableProtocol.providedBy(self.wrappedProtocol):
             self._shutdownTLS()
             self._tlsShutdownFinished(None)
@@ -402,7 +403,11 @@ class TlsTransport(TLSMemoryBIOProtocol):
 
     def writeSequence(self, data: Any) -> None:
         """See ``ITransport``."""
-        self.write(b"".join(data))
+        self._way.write(b"".join(data))
+
+    def flush_written(self) -> None:
+        """Encrypt and send now what was written."""
+        self._way.flush()
 
     def write_early(self, data: bytes) -> None:
         """Write before the handshake is done, behind what waits for that."""
@@ -418,7 +423,7 @@ class TlsTransport(TLSMemoryBIOProtocol):
             self._bufferedWrite(data)  # type: ignore[no-untyped-call]
             self._way.ssl = None
         else:
-            self._tlsShutdownFinished(Failure(error))
+            self._tlsShutdownFinished(_failure(error))
 
     def _flushSendBIO(self) -> None:
         self._way.flush_openssl()
@@ -435,8 +440,7 @@ class TlsTransport(TLSMemoryBIOProtocol):
         """The peer has ended TCP. Without close_notify anybody may have cut the stream: it is over. Behind
         close_notify only its half is."""
         if not self._way.is_deaf:
-            done = Failure(ConnectionDone())  # type: ignore[no-untyped-call]
-            bottom_transport(self).connectionLost(done)
+            bottom_transport(self).connectionLost(_failure(ConnectionDone()))
 
     def writeConnectionLost(self) -> None:
         """TLS has no half that ends alone."""
@@ -469,7 +473,7 @@ class TlsTransport(TLSMemoryBIOProtocol):
         way = self._way
         error, way.end = way.end, None
         if error is not None and not (self._lostTLSConnection or isinstance(error, ZeroReturnError)):
-            self._tlsShutdownFinished(Failure(error))
+            self._tlsShutdownFinished(_failure(error))
         way.drop()
         if way.socket_transport is not None:
             self.transport.__dict__.pop("doRead", None)
