@@ -30,6 +30,13 @@ if TYPE_CHECKING:
 
 START_LINE = re.compile(r"listening on (wss?(?:\+unix)?:\S+)")
 
+#: Runs what follows as systemd would: with the pid that the process has.
+AS_SYSTEMD = """
+import os, sys
+os.environ["LISTEN_PID"] = str(os.getpid())
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
 #: For tests whose peers do not answer a Close.
 CLOSING_SOON = "--drain-timeout=100ms"
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,7 @@ from wsecho.app.listeners import IListener, ListenError
 
 from .logs import logged_lines
 from .servers import (
+    AS_SYSTEMD,
     Child,
     Conversation,
     LineWatcher,
@@ -284,6 +287,32 @@ class ServedTests(ServedTestCase):
         await self.ask("GET", f"{admin}/health/live")
         self.assertFalse(waiting.called)
         self.assertEqual((await self.ask("PUT", f"{admin}/api/accepting", {"accepting": True}))[0], 200)
+        await echoes(self, await waiting)
+
+    async def test_pause_on_systemds_socket(self) -> None:
+        """Accepting is paused and resumed on a unix socket that systemd handed over, too."""
+        path = os.path.relpath(self.mktemp())
+        handed = socket.socket(socket.AF_UNIX)
+        self.addCleanup(handed.close)
+        handed.bind(path)
+        handed.listen()
+        command = [sys.executable, "-c", AS_SYSTEMD, *twistd(), "-n", "--pidfile=", "wsecho", ADMIN]
+        child = start(
+            self,
+            [*command, "--listen=systemd:domain=UNIX:name=ws"],
+            variables={"LISTEN_FDS": "1", "LISTEN_FDNAMES": "ws"},
+            descriptors={3: handed.fileno()},
+            directory=".",
+        )
+        told = LineWatcher(child, b"admin on http://")
+        await told.found
+        admin = child.out.partition(b"admin on ")[2].partition(b"\n")[0].decode().rstrip("/")
+        paused = await self.ask("PUT", f"{admin}/api/accepting", {"accepting": False})
+        self.assertEqual(paused, (200, {"accepting": False}))
+        waiting = Deferred.fromCoroutine(open_websocket(self, f"ws+unix:{path}"))
+        await self.ask("GET", f"{admin}/health/live")
+        self.assertFalse(waiting.called)
+        await self.ask("PUT", f"{admin}/api/accepting", {"accepting": True})
         await echoes(self, await waiting)
 
     async def test_foreign_page(self) -> None:

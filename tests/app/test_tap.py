@@ -20,6 +20,7 @@ from wsecho.app.tap import makeService
 from wsecho.tls.development import make_development_certificate
 
 from .servers import (
+    AS_SYSTEMD,
     CLOSING_SOON,
     ECHOED,
     HELLO,
@@ -37,13 +38,6 @@ PATHS = "/ and /echo echo, /broadcast and /broadcast/CHANNEL broadcast"
 
 #: Close 1001 "going away", from the server: what follows the code is a reason.
 CLOSE_1001 = b"\x03\xe9"
-
-#: Runs what follows as systemd would: with the pid that the process has.
-AS_SYSTEMD = """
-import os, sys
-os.environ["LISTEN_PID"] = str(os.getpid())
-os.execv(sys.argv[1], sys.argv[1:])
-"""
 
 
 class MakeServiceTests(SynchronousTestCase):

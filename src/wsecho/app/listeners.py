@@ -247,6 +247,14 @@ class _SystemdsPort:
         self._port.stopReading()
         return succeed(None)
 
+    def pauseProducing(self) -> None:
+        """Accept nobody for a while."""
+        self._port.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """Accept again."""
+        self._port.resumeProducing()
+
     def getHost(self) -> IAddress:
         """The address of the socket."""
         address: IAddress = self._port.getHost()
