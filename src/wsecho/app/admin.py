@@ -19,16 +19,17 @@ from wsecho.app.configuration import ConfigurationError
 from wsecho.app.listeners import DescriptionListener, ListenError, is_local, url_of
 from wsecho.policy.hosts import LOOPBACK_HOSTS, AllowedHosts
 from wsecho.policy.text import escape_peer_text
-from wsecho.web.admin import AdminResource
+from wsecho.web.admin import AdminResource, no_pages
 from wsecho.web.beneath import BoundedSite
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from twisted.internet.interfaces import IListeningPort
 
     from wsecho.app.configuration import Configuration
     from wsecho.app.listeners import IListener
+    from wsecho.policy.http import HttpAnswer
     from wsecho.web.interfaces import IOverseer
 
 __all__ = ["AdminEndpoint", "build_admin", "read_token"]
@@ -79,15 +80,23 @@ class AdminEndpoint:
     :param listener: what is listened on
     :param token: what clients have to show; None when nobody has to
     :param hosts: the Host headers of ``--allow-host``; empty for none
+    :param pages: from the path of a GET to its page, None when there is none; see `wsecho.web.page`
     """
 
     def __init__(
-        self, reactor: Any, listener: IListener, *, token: str | None, hosts: Sequence[str] = ()
+        self,
+        reactor: Any,
+        listener: IListener,
+        *,
+        token: str | None,
+        hosts: Sequence[str] = (),
+        pages: Callable[[str], HttpAnswer | None] = no_pages,
     ) -> None:
         self._reactor = reactor
         self.listener = listener
         self._token = token
         self._hosts = hosts
+        self._pages = pages
         self._site: BoundedSite | None = None
         self._ports: Sequence[IListeningPort] = ()
 
@@ -97,7 +106,11 @@ class AdminEndpoint:
         :param overseer: of the server that it is about
         """
         resource = AdminResource(
-            overseer, lambda: datetime.now(UTC), token=self._token, hosts=AllowedHosts(LOOPBACK_HOSTS)
+            overseer,
+            lambda: datetime.now(UTC),
+            token=self._token,
+            hosts=AllowedHosts(LOOPBACK_HOSTS),
+            pages=self._pages,
         )
         self._site = BoundedSite(resource, self._reactor)
 

@@ -35,7 +35,7 @@ from wsecho.web.beneath import LARGEST_BODY, BoundedRequest
 from wsecho.web.interfaces import IOverseer
 from wsecho.web.operations import Operation, find
 
-__all__ = ["AdminResource"]
+__all__ = ["AdminResource", "no_pages"]
 
 _log = Logger("wsecho")
 _JSON: Final = "application/json"
