@@ -228,18 +228,18 @@ class AdminTests(SynchronousTestCase):
 
     def test_bounds(self) -> None:
         """The bounds that the page names are those of the code."""
-        bounds = read(DOCS / "admin.md").partition("## Bounds\n")[2]
+        bounds = read(DOCS / "admin.md").partition("## Bounds\n")[2].partition("These are fixed")[0]
         self.assertEqual(
             re.findall("[0-9]+", bounds),
             [
                 f"{beneath.REQUEST_SECONDS:g}",
                 f"{beneath.BoundedChannel.totalHeadersSize // 1024}",
                 f"{beneath.LARGEST_BODY // 1024**2}",
+                f"{beneath.MOST_CONNECTIONS}",
                 f"{operations.LONGEST_TEXT}",
                 f"{operations.LONGEST_PAGE}",
             ],
         )
-        self.assertEqual(beneath.MOST_CONNECTIONS, 100)
 
     def test_generated(self) -> None:
         """Each metric and each operation has its row."""

@@ -26,8 +26,9 @@ __all__ = ["LARGEST_BODY", "MOST_CONNECTIONS", "REQUEST_SECONDS", "BoundedReques
 LARGEST_BODY: Final = 1024 * 1024
 """Bytes of a request's body that are kept; the rest is read and forgotten."""
 
-MOST_CONNECTIONS: Final = 100
-"""Connections at a time; further ones are closed at once."""
+MOST_CONNECTIONS: Final = 32
+"""Connections at a time; further ones are closed at once. Their descriptors are of those that the process
+keeps besides the clients'."""
 
 REQUEST_SECONDS: Final = 30.0
 """From the accepted connection to its end, whatever happens."""
