@@ -183,6 +183,11 @@ class EndpointTests(SynchronousTestCase):
         self.assertEqual(lines, ["admin on http://127.0.0.1:9001/"])
         self.assertEqual(self.endpoint(UNIXAddress(b"/run/a"), None)[0].urls, ("http+unix:/run/a",))
 
+    def test_never_listened(self) -> None:
+        """One that never listened may be stopped."""
+        endpoint = AdminEndpoint(Clock(), FakeListener(Deferred()), token=None)
+        self.successResultOf(endpoint.stop())
+
     def test_cannot_listen(self) -> None:
         """A listener that fails is the failure."""
         endpoint = AdminEndpoint(Clock(), FakeListener(fail(ListenError("taken"))), token=None)

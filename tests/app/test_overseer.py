@@ -68,6 +68,7 @@ class OverseerTests(WireTestCase):
         self.assertEqual((facts.engine, facts.is_engine_up, facts.certificates), ("memory", True, ()))
         self.assertEqual(self.overseer.state(), ServerState.READY)
         self.assertEqual(self.overseer.lag(), LagFacts(0, 0.0, 0.0))
+        self.assertEqual(self.overseer.configuration(), described(read_configuration({})))
 
     def test_connections(self) -> None:
         """Open connections of all listeners, by number as well."""

@@ -31,6 +31,14 @@ class TallyTests(WireTestCase):
         totals = self.totals(self.echo())
         self.assertEqual(totals, Totals({("opened", "101"): 0}, {}, {}, {}, {}, 0, 0))
 
+    def test_in_handshake(self) -> None:
+        """A connection that is not open yet counts nowhere, and is not made to count by being asked."""
+        factory = self.echo()
+        peer = self.peer(factory)
+        peer.send(b"GET / HTTP/1.1\r\n")
+        self.assertEqual(self.totals(factory), Totals({("opened", "101"): 0}, {}, {}, {}, {}, 0, 0))
+        self.assertNotIn("trafficStats", vars(peer.protocol))
+
     def test_while_open(self) -> None:
         """What open connections have carried counts while they are open."""
         factory = self.echo()

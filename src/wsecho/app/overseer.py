@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import platform
 from dataclasses import dataclass
+from functools import cache
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
@@ -119,7 +120,9 @@ class Overseer:
         return next((one for one in self._open() if one.id == number), None)
 
 
+@cache
 def _versions() -> dict[str, str]:
+    # Read from files, which a scrape need not do each time.
     return {
         "wsecho": version(),
         "python": platform.python_version(),
