@@ -81,6 +81,17 @@ class TurnsTests(SynchronousTestCase):
         self.turns.worked(4 * half, 5 * half)
         self.assertFalse(self.turns.is_used_up(5 * half))
 
+    def test_used_up_until_the_next_turn(self) -> None:
+        """A turn of the reactor begins anew, as those who waited for it show, though nobody has paused."""
+        self.clock.advance(1)
+        self.turns.worked(1, 1 + 2 * TURN_SECONDS)
+        self.clock.advance(2 * TURN_SECONDS)
+        now = self.clock.seconds()
+        self.assertTrue(self.turns.is_used_up(now))
+        self.turns.add(Peer(self, "a", 1))
+        self.turn()
+        self.assertFalse(self.turns.is_used_up(now))
+
     def test_add_twice(self) -> None:
         """Who waits already keeps the one place."""
         peer = Peer(self, "a", 1)

@@ -69,8 +69,9 @@ class Turns:
         self._busy_until = ended
 
     def is_used_up(self, now: float) -> bool:
-        """Whether as much was worked as a turn has, without a pause: what can wait should. Whether the
-        reactor has turned meanwhile cannot be told; when it has, waiting for one's turn costs little."""
+        """Whether as much was worked as a turn has, without a pause: what can wait should. That the reactor
+        has turned meanwhile is known only when somebody has waited for it: who does so in vain pays little,
+        and for all that come next."""
         return now - self._busy_until <= ONE_GO_SECONDS and now - self._busy_since > TURN_SECONDS
 
     def add(self, worker: Worker) -> None:
@@ -89,7 +90,8 @@ class Turns:
 
     def _turn(self) -> None:
         seconds = self._clock.seconds
-        until = seconds() + TURN_SECONDS
+        self._busy_since = seconds()
+        until = self._busy_since + TURN_SECONDS
         # Those who come back meanwhile have had their slice of this turn.
         for _ in range(len(self._waiting)):
             worker = next(iter(self._waiting), None)
