@@ -66,7 +66,9 @@ def run(seconds: int, seed: int | None, schemathesis: Path = _SCHEMATHESIS) -> i
             admin = ["--admin=tcp:0:interface=127.0.0.1", f"--admin-token-file={token}"]
             server = subprocess.Popen([*command, *admin], stdout=writing, stderr=writing)
         try:
-            status = _ask(schemathesis, *_wait_for_urls(server, log), token.read_text(), seconds, seed)
+            status = _ask(
+                schemathesis, folder, *_wait_for_urls(server, log), token.read_text(), seconds, seed
+            )
             server.terminate()
             ended = server.wait(30)
         finally:
@@ -90,7 +92,9 @@ def _wait_for_urls(server: subprocess.Popen[bytes], log: Path) -> tuple[str, str
     sys.exit(f"fuzz.api: the server did not start:\n{log.read_text(encoding='utf-8')}")
 
 
-def _ask(schemathesis: Path, url: str, admin: str, token: str, seconds: int, seed: int | None) -> int:
+def _ask(
+    schemathesis: Path, folder: str, url: str, admin: str, token: str, seconds: int, seed: int | None
+) -> int:
     ends = threading.Event()
     clients = [_Client(url.rstrip("/") + path, ends) for path in _PATHS for _ in range(2)]
     for client in clients:
@@ -98,7 +102,8 @@ def _ask(schemathesis: Path, url: str, admin: str, token: str, seconds: int, see
     command = [str(schemathesis), f"--config-file={_CONFIGURATION}", "run", f"{admin}api/openapi.json"]
     command += ["-H", f"Authorization: Bearer {token}", f"--max-time={seconds}", "--continue-on-failure"]
     command += [] if seed is None else [f"--seed={seed}"]
-    status = subprocess.run(command, timeout=seconds + 60, check=False).returncode
+    # It keeps what it found in its folder, for the next run: each run here is one of its own.
+    status = subprocess.run(command, cwd=folder, timeout=seconds + 60, check=False).returncode
     ends.set()
     for client in clients:
         client.join(5)
