@@ -8,9 +8,10 @@ from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.tls.harness import Memory, carry, client_side, exchange, shake_hands
+from wsecho.tls import connections
 from wsecho.tls.certificates import CertificateAndKey
 from wsecho.tls.configuration import TlsConfiguration
-from wsecho.tls.connections import peer_of
+from wsecho.tls.connections import ObservedConnection, peer_of
 from wsecho.tls.contexts import ConfiguredCreator
 from wsecho.tls.verification import VerifyCode
 
@@ -45,6 +46,18 @@ class ObservedConnectionTests(SynchronousTestCase):
 
     def with_certificate(self, authority: trustme.CA, **times: Any) -> SSL.Connection:
         return client_side(authority.issue_cert("client.example", **times).configure_cert)
+
+    def test_nobody(self) -> None:
+        """OpenSSL calls back for a connection that tells somebody, and not for one that tells nobody."""
+        asked: list[object] = []
+        self.patch(connections, "set_alert_callback", lambda connection, tell: asked.append(connection))
+        context = SSL.Context(SSL.TLS_METHOD)
+        protocol: Any = object()
+        ObservedConnection(context, protocol, None)
+        self.assertEqual(asked, [])
+        observer: Any = object()
+        told = ObservedConnection(context, protocol, observer)
+        self.assertEqual(asked, [told])
 
     def test_alerts(self) -> None:
         """Both directions are told, the end included."""

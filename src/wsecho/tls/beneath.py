@@ -17,6 +17,7 @@ __all__ = [
     "connection_of",
     "has_pre_shared_keys",
     "missing",
+    "set_alert_callback",
     "set_groups",
     "set_identity_hint",
     "set_psk_client_callback",
@@ -35,11 +36,20 @@ BENEATH: Mapping[tuple[Any, str], str] = {
     (_lib, "SSL_CTX_set_psk_server_callback"): "called: finds the key of an identity",
     (_lib, "SSL_CTX_set_psk_client_callback"): "called: chooses identity and key",
     (_lib, "SSL_CTX_use_psk_identity_hint"): "called: the server's hint, in TLS 1.2",
+    (
+        _lib,
+        "SSL_set_info_callback",
+    ): "called: tells of alerts; of one connection, not of all",
     (_ffi, "callback"): "called: makes a function that OpenSSL can call",
     (_ffi, "memmove"): "called: hands a key over",
     (_ffi, "string"): "called: reads an identity, a hint or a text",
     (SSL.Connection, "_reverse_mapping"): "read: the connection that a callback is for",
 }
+
+# SSL_CB_ALERT of OpenSSL's ssl.h, and what the info callback looks like there.
+_ALERT = 0x4000
+_INFO = "void (*)(const SSL *, int, int)"
+_info_callbacks: dict[Callable[[Any, int, int], None], Any] = {}
 
 # What the two callbacks of a key exchange look like in OpenSSL's ssl.h.
 _SERVER = "unsigned int(SSL *, const char *, unsigned char *, unsigned int)"
@@ -78,6 +88,23 @@ def connection_of(ssl: Any) -> SSL.Connection | None:
     """The connection that OpenSSL calls back for; None when it is gone."""
     found: SSL.Connection | None = SSL.Connection._reverse_mapping.get(ssl)
     return found
+
+
+def set_alert_callback(connection: SSL.Connection, tell: Callable[[Any, int, int], None]) -> None:
+    """Let ``tell``, which must not raise, hear of one connection's alerts, as OpenSSL's info callback
+    does."""
+    callback = _info_callbacks.get(tell)
+    if callback is None:
+
+        @_ffi.callback(_INFO)  # type: ignore[untyped-decorator]
+        def info(ssl: Any, where: int, value: int) -> None:
+            # Of each handshake twenty calls are of no interest to anybody.
+            if where & _ALERT:
+                tell(connection_of(ssl), where, value)
+
+        # OpenSSL keeps the address only.
+        callback = _info_callbacks[tell] = info
+    _lib.SSL_set_info_callback(connection._ssl, callback)
 
 
 def set_psk_server_callback(

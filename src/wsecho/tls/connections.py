@@ -1,8 +1,8 @@
-"""TLS connections that say what happens: the two callbacks of every context, and whom they tell.
+"""TLS connections that say what happens: the callbacks of OpenSSL's, and whom they tell.
 
 Rules: OpenSSL calls back in the middle of a handshake, so nothing here raises: what an observer raises is
-logged and counts as no. The callbacks belong to contexts, which are few, and find the observer at the
-connection: a callback of its own would cost each connection memory.
+logged and counts as no. The callbacks are few, and find the observer at the connection: one of its own would
+cost each connection memory.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from twisted.protocols.tls import TLSMemoryBIOProtocol
 
 from wsecho.policy.authenticators import PreSharedKeyAuthenticator
 from wsecho.tls.alerts import Alert
+from wsecho.tls.beneath import set_alert_callback
 from wsecho.tls.interfaces import ITlsObserver
 from wsecho.tls.verification import VerifyCode, VerifyError
 
@@ -43,6 +44,9 @@ class ObservedConnection(SSL.Connection):
         super().__init__(context, None)
         self.set_app_data(protocol)
         self.observer = observer
+        if observer is not None:
+            # OpenSSL calls for each step of a handshake, of which there are twenty: not for nobody.
+            set_alert_callback(self, alerts_told)
         # Once SNI has put another context in its place, nobody else may hold this one, of which OpenSSL still
         # calls callbacks: for the second ClientHello after a HelloRetryRequest.
         self._first_context = context

@@ -27,7 +27,7 @@ from wsecho.tls.certificates import (
     utc_now,
 )
 from wsecho.tls.configuration import TlsConfiguration
-from wsecho.tls.connections import ObservedConnection, alerts_told, is_accepted, verify_error
+from wsecho.tls.connections import ObservedConnection, is_accepted, verify_error
 from wsecho.tls.interfaces import ITlsObserver
 from wsecho.tls.preshared import take_keys
 from wsecho.tls.verification import Verification
@@ -246,7 +246,6 @@ def use_common_options(context: SSL.Context, minimum_version: int, ciphers: str,
     set_groups(context, *_GROUPS)
     # An idle connection gives its two buffers of 17 kB back.
     context.set_mode(SSL.MODE_RELEASE_BUFFERS)
-    context.set_info_callback(alerts_told)
 
 
 def check_certificate(pair: CertificateAndKey) -> None:
