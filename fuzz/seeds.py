@@ -35,6 +35,8 @@ def _heads() -> Iterator[bytes]:
     yield handshake("/", " folded")
     yield handshake("/", "X: \x0b\x0c\x1c\x1d\x1e\x85 line ends elsewhere")
     yield handshake("/", "X: \0")
+    yield handshake("/", "Connection: ")
+    yield handshake("/", "X:", "X: a", "X:")
     yield handshake("/", "Host: other.example")
     yield handshake("/", *(f"X-{number}: a" for number in range(40)))
     yield handshake("/" + "a" * 600)

@@ -4,8 +4,8 @@ Rules of this file: parameters and zlib; it knows no connection. What is agreed 
 ``server_no_context_takeover`` and ``client_no_context_takeover``, which a server may answer to any offer
 (sections 7.1.1.1 and 7.1.1.2). So
 
-- between messages a connection keeps neither a compressor nor an inflater: 260 kB and 40 kB for a peer that
-  says nothing;
+- between messages a connection keeps neither a compressor nor an inflater, which with zlib's defaults have
+  256 KiB and 39 KiB (zlib's ``zconf.h``), for a peer that says nothing;
 - a message can be dropped before it is sent, without spoiling those behind it;
 - a message for many is compressed once for all who agreed on the same window.
 
