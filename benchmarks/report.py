@@ -187,13 +187,12 @@ def notes(figures: Figures, circumstances: Circumstances) -> list[str]:
     lines += [f"* Not measured: {name}: {why}" for name, why in circumstances.missing.items()]
     if not circumstances.tls:
         lines.append("* Not measured: TLS: the load was compiled without OpenSSL: apt-get install libssl-dev")
-    failures: dict[tuple[str, str, str], int] = {}
+    failures: dict[tuple[str, str], list[str]] = {}
     for one in figures.errors():
-        key = (one.contestant, one.scenario, one.error)
-        failures[key] = failures.get(key, 0) + 1
+        failures.setdefault((one.contestant, one.scenario), []).append(one.error.strip(" :"))
     lines += [
-        f"* Failed in {times} of {circumstances.rounds} rounds: {name} in {scenario}: {error}"
-        for (name, scenario, error), times in failures.items()
+        f"* Failed in {len(errors)} of {circumstances.rounds} rounds: {name} in {scenario}: {errors[0]}"
+        for (name, scenario), errors in failures.items()
     ]
     return lines
 

@@ -84,6 +84,8 @@ class PackageTests(SynchronousTestCase):
             "tests/test_packaging.py",
             "docs/conf.py",
             "conformance/run.py",
+            "benchmarks/load.c",
+            "benchmarks/peers/ws.js",
             "benchmarks/attacks.py",
             "fuzz/run.py",
             "hatch_build.py",
