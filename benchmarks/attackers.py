@@ -33,7 +33,7 @@ from benchmarks.peer import (
 )
 from benchmarks.processes import Address
 
-__all__ = ["ATTACKS", "Report", "main"]
+__all__ = ["ATTACKS", "Report", "deflated", "main"]
 
 _KIB = 1024
 _MIB = 1024 * 1024
@@ -205,9 +205,12 @@ def pings_unread(address: Address) -> Report:
 def _broadcast_unread(address: Address, number: int, messages: int, *, deflate: bool = False) -> Report:
     slow = [_Attacker(_silent(address, _CHANNEL), b"", 0) for _ in range(number)]
     reader = Peer(address).open(_CHANNEL)
+    ahead = 16
     if deflate:
+        # More would be more than even the one who reads may have waiting.
+        ahead = 1
         publisher = Peer(address).open(_CHANNEL, DEFLATE)
-        data = frame(BINARY, _deflated(_MIB), rsv=4)
+        data = frame(BINARY, deflated(_MIB), rsv=4)
     else:
         publisher = Peer(address).open(_CHANNEL)
         data = frame(BINARY, bytes(16 * _KIB))
@@ -216,7 +219,7 @@ def _broadcast_unread(address: Address, number: int, messages: int, *, deflate: 
     try:
         # Never far ahead of the one who reads, who would be slow otherwise.
         while received < messages and time.monotonic() < deadline:
-            if sent < messages and sent - received < 16:
+            if sent < messages and sent - received < ahead:
                 publisher.send_whole(data)
                 sent += 1
             else:
@@ -310,6 +313,53 @@ def tiny_messages_unread(address: Address) -> Report:
     return _report(attackers)
 
 
+def tiny_messages_in_bursts(address: Address) -> Report:
+    """200 peers send 1,024 messages of one byte each, all in the same moment, once a second, four times;
+    each echo is read."""
+    burst = frame(TEXT, b"x") * 1024
+    expected = 4 * 1024 * 3
+    peers = [Peer(address).open(_ECHO) for _ in range(200)]
+    received = dict.fromkeys(peers, 0)
+    ends: dict[Peer, str] = {}
+    for _ in range(4):
+        again = time.monotonic() + 1
+        owed = {peer: memoryview(burst) for peer in peers if peer not in ends}
+        while (left := again - time.monotonic()) > 0 or owed:
+            if left < -10:
+                break
+            poll = select.poll()
+            by_descriptor = {}
+            for peer in peers:
+                if peer not in ends:
+                    by_descriptor[peer.fileno()] = peer
+                    poll.register(peer, select.POLLIN | (select.POLLOUT if peer in owed else 0))
+            for descriptor, events in poll.poll(max(0.0, left) * 1000):
+                peer = by_descriptor[descriptor]
+                try:
+                    if events & select.POLLOUT:
+                        rest = owed[peer][peer.send(owed[peer]) :]
+                        if rest:
+                            owed[peer] = rest
+                        else:
+                            del owed[peer]
+                    received[peer] += len(peer.read())
+                except Ended as ended:
+                    ends[peer] = str(ended)
+                    owed.pop(peer, None)
+    deadline = time.monotonic() + 20
+    for peer in peers:
+        try:
+            while peer not in ends and received[peer] < expected and time.monotonic() < deadline:
+                peer.wait(select.POLLIN, 1)
+                received[peer] += len(peer.read())
+        except Ended as ended:
+            ends[peer] = str(ended)
+        if received[peer] == expected:
+            ends[peer] = "served"
+    counted = Counter(ends.get(peer, "not served") for peer in peers)
+    return Report(dict(counted), len(peers) * 4 * len(burst))
+
+
 def trickle(address: Address) -> Report:
     """A message of 1 MiB (over TLS 64 KiB), one byte in each segment."""
     size = _MIB if address.certificate is None else 64 * _KIB
@@ -332,7 +382,7 @@ def trickle(address: Address) -> Report:
 # -- compression ---------------------------------------------------------------------------------------------
 
 
-def _deflated(size: int) -> bytes:
+def deflated(size: int) -> bytes:
     """So many zeros, as permessage-deflate sends them."""
     packer = zlib.compressobj(9, zlib.DEFLATED, -15)
     whole = b"".join(packer.compress(bytes(min(_MIB, size - at))) for at in range(0, size, _MIB))
@@ -341,7 +391,7 @@ def _deflated(size: int) -> bytes:
 
 def deflate_bomb(address: Address) -> Report:
     """A message of 256 MiB, compressed to 255 KiB."""
-    data = frame(BINARY, _deflated(256 * _MIB), rsv=4)
+    data = frame(BINARY, deflated(256 * _MIB), rsv=4)
     peer = Peer(address).open(_ECHO, DEFLATE)
     attackers = [_Attacker(peer, data, len(data), reads=True, done=lambda one: one.opcode == BINARY)]
     _play(attackers, 15, until_end=True)
@@ -351,7 +401,7 @@ def deflate_bomb(address: Address) -> Report:
 def deflate_echo_unread(address: Address) -> Report:
     """Messages of 1 MiB, compressed to 1 KiB, at full speed for six seconds; nothing is read."""
     peer = _silent(address, _ECHO, DEFLATE)
-    attackers = [_Attacker(peer, frame(BINARY, _deflated(_MIB), rsv=4), 64 * _MIB)]
+    attackers = [_Attacker(peer, frame(BINARY, deflated(_MIB), rsv=4), 64 * _MIB)]
     _play(attackers, 6)
     return _report(attackers)
 
@@ -390,8 +440,8 @@ def slow_heads(address: Address) -> Report:
             except Ended as ended:
                 ends[number] = str(ended)
                 continue
-            if peer.wait(select.POLLIN, 0):
-                ends[number] = _http_end(peer)
+            if peer.wait(select.POLLIN, 0) and (end := _http_end(peer)):
+                ends[number] = end
         time.sleep(0.1)
     for number in range(len(peers)):
         ends.setdefault(number, "not ended")
@@ -411,11 +461,11 @@ def endless_head(address: Address) -> Report:
             # Looked at now and then, so that the answer is found before a reset throws it away.
             if not taken or sent % (16 * _KIB) == 0:
                 peer.wait(select.POLLOUT, 0.1)
-                if peer.wait(select.POLLIN, 0):
+                if peer.wait(select.POLLIN, 0) and (end := _http_end(peer)):
                     break
     except Ended as ended:
         end = str(ended)
-    end = end or _http_end(peer) or ("took all" if sent >= 10 * _MIB else "held back")
+    end = end or ("took all" if sent >= 10 * _MIB else "held back")
     return Report({end: 1}, sent)
 
 
@@ -515,6 +565,7 @@ ATTACKS: Mapping[str, Callable[[Address], Report]] = {
         empty_fragments,
         tiny_messages,
         tiny_messages_unread,
+        tiny_messages_in_bursts,
         trickle,
         deflate_bomb,
         deflate_echo_unread,

@@ -8,7 +8,8 @@ memory grows, how long a bystander waits for its echo at most, and how the attac
 
 * memory: each attacker may cost the send queue and twice the largest message (one that is sent, one that is
   received), and all of them together :data:`CONSTANT` more. Those who never send a message are held to
-  :data:`BYTES_WITHOUT_MESSAGE` each instead;
+  :data:`BYTES_WITHOUT_MESSAGE` each instead, those who send only little ones to two :data:`READ`. Over TLS,
+  :data:`TLS_BYTES` are added for each;
 * fairness: in attacks on everybody's time, the bystander waits less than :data:`FAIR_SECONDS`. Other
   processes of the machine can make it wait as well, so an attack in which it waited longer is played again,
   twice at most: what the attack causes happens each time;
@@ -20,11 +21,12 @@ memory grows, how long a bystander waits for its echo at most, and how the attac
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import datetime as dt
 import json
 import subprocess
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,11 +50,13 @@ __all__ = [
     "BYTES_WITHOUT_MESSAGE",
     "CONSTANT",
     "FAIR_SECONDS",
+    "TLS_BYTES",
     "Attack",
     "Outcome",
     "Row",
     "bound",
     "complaints",
+    "fairest",
     "main",
     "play",
     "play_against_wsecho",
@@ -65,6 +69,8 @@ PAGE = Path(__file__).resolve().parent.parent / "docs" / "threats" / "attacks.tx
 
 SEND_QUEUE = 1 * _MIB
 LARGEST_MESSAGE = 1 * _MIB
+READ = 64 * _KIB
+"""What a transport reads at a time."""
 CONSTANT = 8 * _MIB
 """What may be added once, however many attack: the allocators' share. CPython gives memory back by arenas of
 1 MiB and only whole ones, glibc's heap shrinks from its end only, a process that does something for the first
@@ -72,6 +78,8 @@ time (inflates, logs an end) imports and compiles for it, and the bytes on their
 reactor (a read, its frames, the messages of one budget) belong to whoever is served in that turn."""
 BYTES_WITHOUT_MESSAGE = 16 * _KIB
 """A connection without a message: the objects of transport, link and protocol, and part of a head."""
+TLS_BYTES = 36 * _KIB
+"""What OpenSSL, and Twisted around it, keep for a connection."""
 FAIR_SECONDS = 0.1
 _PLAY_SECONDS = 90.0
 _REPEATS = 2
@@ -109,7 +117,7 @@ ATTACKS: tuple[Attack, ...] = (
     Attack("echo_unread", 1, {"held back"}),
     Attack("echo_unread_by_six", 6, {"held back"}),
     # One pong is owed, the latest (RFC 6455 section 5.5.3), so there is no need to stop reading.
-    Attack("pings_unread", 1, {"held back", "took all"}, is_about_time=True),
+    Attack("pings_unread", 1, {"held back", "took all", "kept busy"}, is_about_time=True),
     Attack("broadcast_unread", 1, {"close 1013"}, options=("--close-timeout=20s",)),
     Attack("broadcast_unread_by_twenty", 20, {"close 1013"}, options=("--close-timeout=20s",)),
     Attack("broadcast_inflated", 5, {"close 1013"}, options=("--close-timeout=20s",), deflate=True),
@@ -117,6 +125,8 @@ ATTACKS: tuple[Attack, ...] = (
     Attack("empty_fragments", 1, {"close 1008"}, is_about_time=True),
     Attack("tiny_messages", 1, {"served"}, is_about_time=True),
     Attack("tiny_messages_unread", 1, {"held back", "kept busy"}, is_about_time=True),
+    # No large messages: what one of them may cost is a read, and its echo.
+    Attack("tiny_messages_in_bursts", 200, {"served"}, is_about_time=True, bytes_each=2 * READ),
     Attack("trickle", 1, {"served"}, is_about_time=True),
     Attack("deflate_bomb", 1, {"close 1009"}, deflate=True),
     Attack(
@@ -171,18 +181,25 @@ class Row:
     attack: Attack
     autobahn: Outcome | None
     wsecho: Outcome
+    tls: bool = False
+
+    @property
+    def complaints(self) -> list[str]:
+        """What is wrong with how wsecho did."""
+        return complaints(self.attack, self.wsecho, tls=self.tls)
 
 
-def bound(attack: Attack) -> int:
+def bound(attack: Attack, *, tls: bool = False) -> int:
     """How many bytes the server may grow by."""
-    return attack.attackers * attack.bytes_each + CONSTANT
+    return attack.attackers * (attack.bytes_each + (TLS_BYTES if tls else 0)) + CONSTANT
 
 
-def complaints(attack: Attack, outcome: Outcome) -> list[str]:
+def complaints(attack: Attack, outcome: Outcome, *, tls: bool = False) -> list[str]:
     """What is wrong, a line for each; empty when the server held."""
     wrong = []
-    if outcome.grown_bytes > bound(attack):
-        wrong.append(f"grew by {_mib(outcome.grown_bytes)}, more than {_mib(bound(attack))}")
+    most = bound(attack, tls=tls)
+    if outcome.grown_bytes > most:
+        wrong.append(f"grew by {_mib(outcome.grown_bytes)}, more than {_mib(most)}")
     if not outcome.served.echoes or outcome.served.was_ended:
         wrong.append("the bystander was not served")
     if attack.is_about_time and outcome.served.worst_seconds >= FAIR_SECONDS:
@@ -234,14 +251,21 @@ def play_against_autobahn(attack: Attack, *, tls: bool = False) -> Outcome:
 
 
 def _play_fairly(attack: Attack, *, tls: bool) -> Outcome:
-    outcome = play_against_wsecho(attack, tls=tls)
-    for _ in range(_REPEATS):
-        if not attack.is_about_time or outcome.served.worst_seconds < FAIR_SECONDS:
+    return fairest(attack, lambda: play_against_wsecho(attack, tls=tls), tls=tls)
+
+
+def fairest(attack: Attack, again: Callable[[], Outcome], *, tls: bool = False) -> Outcome:
+    """Play until the bystander is not late or it has been late often enough; the outcome in which it waited
+    least, or the first with which something else is wrong."""
+    untimed = dataclasses.replace(attack, is_about_time=False)
+    outcomes: list[Outcome] = []
+    while len(outcomes) <= _REPEATS:
+        outcomes.append(again())
+        if complaints(untimed, outcomes[-1], tls=tls):
+            return outcomes[-1]
+        if not complaints(attack, outcomes[-1], tls=tls):
             break
-        again = play_against_wsecho(attack, tls=tls)
-        if again.served.worst_seconds < outcome.served.worst_seconds or complaints(attack, again):
-            outcome = again
-    return outcome
+    return min(outcomes, key=lambda one: one.served.worst_seconds)
 
 
 # -- the table -----------------------------------------------------------------------------------------------
@@ -282,9 +306,9 @@ def table(rows: Sequence[Row]) -> str:
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for row in rows:
         plain, ours = _cells(row.autobahn), _cells(row.wsecho)
-        mark = "" if not complaints(row.attack, row.wsecho) else " ✗"
+        mark = "" if not row.complaints else " ✗"
         worst = f"**{ours[1]}**" if row.attack.is_about_time else ours[1]
-        cells = [row.attack.what, plain[0], f"**{ours[0]}**", _mib(bound(row.attack))]
+        cells = [row.attack.what, plain[0], f"**{ours[0]}**", _mib(bound(row.attack, tls=row.tls))]
         cells += [plain[1], worst, plain[2], f"{ours[2]}{mark}"]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -310,8 +334,8 @@ def _run(attacks: Sequence[Attack], *, tls: bool, compare: bool) -> tuple[list[R
     for attack in attacks:
         plain = play_against_autobahn(attack, tls=tls) if compare else None
         ours = _play_fairly(attack, tls=tls)
-        rows.append(Row(attack, plain, ours))
-        wrong = complaints(attack, ours)
+        rows.append(Row(attack, plain, ours, tls))
+        wrong = rows[-1].complaints
         has_held = has_held and not wrong
         print(f"{attack.name}{' over TLS' if tls else ''}: {attack.what}")
         if plain is not None:

@@ -21,7 +21,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from benchmarks.peer import TEXT, Ended, Peer, frame
+from benchmarks.peer import PING, PONG, TEXT, Ended, Peer, frame
 from benchmarks.processes import CLIENT_CORES, Address, pin
 
 __all__ = ["Bystander", "Served", "bystander"]
@@ -102,8 +102,11 @@ def _echo(peer: Peer) -> None:
     deadline = time.monotonic() + _ECHO_SECONDS
     while (left := deadline - time.monotonic()) > 0:
         peer.wait(select.POLLIN, left)
-        if any(one.opcode == TEXT for one in peer.frames.feed(peer.read())):
-            return
+        for one in peer.frames.feed(peer.read()):
+            if one.opcode == TEXT:
+                return
+            if one.opcode == PING:
+                peer.send_whole(frame(PONG, one.payload))
 
 
 def _use(peer: Peer, begin: threading.Event, over: threading.Event) -> Served:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+import wsecho
 from conformance.server import Server, beside_python, make_certificate
 
 __all__ = [
@@ -59,11 +60,19 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A server that listens."""
+    """A server that listens.
+
+    :ivar addresses: where; plain first, if it listens there
+    """
 
     server: Server
     pid: int
-    address: Address
+    addresses: tuple[Address, ...]
+
+    @property
+    def address(self) -> Address:
+        """The first address."""
+        return self.addresses[0]
 
 
 def pin(pid: int, cores: frozenset[int]) -> None:
@@ -169,6 +178,7 @@ def running(
     certificate: Path | None = None,
     environ: Mapping[str, str] | None = None,
     seconds: float | None = None,
+    schemes: Sequence[str] = (),
 ) -> Iterator[Running]:
     """A server that says where it listens as wsecho does: ``listening on ws://127.0.0.1:PORT/``.
 
@@ -176,43 +186,66 @@ def running(
     :param certificate: that it shows; then it has to say ``wss``
     :param environ: added to its environment
     :param seconds: for the start; None: 30
+    :param schemes: what it says, in the order in which its addresses are wanted, if that is more than one
     :raises conformance.server.ServerError: it did not start; with what it wrote
     """
     here = str(Path(__file__).resolve().parent.parent)
     inherited = os.environ.get("PYTHONPATH")
-    # Of the checkout, not of whatever is installed: the folder that is measured is the one that is read.
-    path = os.pathsep.join([os.path.join(here, "src"), here, *([inherited] if inherited else [])])
+    # The wsecho that is imported here: an installed one, which may have its compiled part, or a checkout's.
+    source = str(Path(wsecho.__file__).resolve().parent.parent)
+    path = os.pathsep.join([source, here, *([inherited] if inherited else [])])
     inside = os.environ | {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1"} | dict(environ or {})
     with on_cores(SERVER_CORES):
         server = Server(command, folder, folder / "server.log", inside)
     try:
-        scheme = "ws" if certificate is None else "wss"
-        url = server.wait_for_urls([scheme], seconds)[scheme]
-        port = int(url.rstrip("/").rpartition(":")[2])
-        yield Running(
-            server, server.pid, Address("127.0.0.1", port, None if certificate is None else str(certificate))
+        schemes = schemes or ["ws" if certificate is None else "wss"]
+        urls = server.wait_for_urls(schemes, seconds)
+        addresses = tuple(
+            Address(
+                "127.0.0.1",
+                int(urls[scheme].rstrip("/").rpartition(":")[2]),
+                str(certificate) if scheme == "wss" else None,
+            )
+            for scheme in schemes
         )
+        yield Running(server, server.pid, addresses)
     finally:
         server.end()
 
 
 @contextmanager
-def running_wsecho(*options: str, tls: bool = False) -> Iterator[Running]:
-    """``twistd -n wsecho`` with these options, on a port that the kernel chooses.
+def running_wsecho(
+    *options: str,
+    tls: bool = False,
+    plain: bool = False,
+    configuration: str = "",
+    environ: Mapping[str, str] | None = None,
+) -> Iterator[Running]:
+    """``twistd -n wsecho`` with these options, on ports that the kernel chooses.
 
+    :param tls: listen over TLS
+    :param plain: listen on plain ws as well
+    :param configuration: of the TOML file for ``--config``
+    :param environ: added to its environment
     :raises conformance.server.ServerError: it did not start; with what it wrote
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         command = [beside_python("twistd"), "-n", "--pidfile=", "wsecho", *options]
-        certificate = None
+        if configuration:
+            file = folder / "wsecho.toml"
+            file.write_text(configuration, encoding="utf-8")
+            command.append(f"--config={file}")
+        schemes, certificate = [], None
+        if plain or not tls:
+            command += ["--port=0", "--host=127.0.0.1"]
+            schemes.append("ws")
         if tls:
             certificate, key = make_certificate(folder)
             command += ["--listen-tls=tcp:0:interface=127.0.0.1", f"--certificate={certificate}"]
             command += [f"--private-key={key}"]
-        else:
-            command += ["--port=0", "--host=127.0.0.1"]
-        with running(command, folder, certificate) as started:
+            schemes.append("wss")
+        with running(command, folder, certificate, environ, schemes=schemes) as started:
             yield started
 
 
