@@ -36,6 +36,7 @@ from wsecho.wire.client_protocol import ClientFactory, ClientProtocol
 from wsecho.wire.failures import ConnectError, ConnectFailed
 from wsecho.wire.frames import prepare
 from wsecho.wire.request import ClientRequest
+from wsecho.wire.turns import SLICE_UNITS
 
 
 class RequestTests(ClientTestCase):
@@ -148,6 +149,15 @@ class AnswerTests(ClientTestCase):
         self.server().open(rest=closing_frame(1013))
         self.assertEqual(self.service.told, [("opened",), ("closed",)])
         self.assertEqual(len(self.opened), 1)
+
+    def test_many_in_the_segment_of_the_answer(self) -> None:
+        """More messages with the answer than a slice of work has come all, and those behind them, too."""
+        server = self.server()
+        server.open(rest=unmasked(TEXT, b"x") * 2 * SLICE_UNITS)
+        server.protocol.dataReceived(unmasked(TEXT, b"last"))
+        self.clock.advance(0)
+        self.assertEqual(len(self.service.told), 1 + 2 * SLICE_UNITS + 1)
+        self.assertEqual(self.service.told[-1], ("message", b"last", False))
 
     def test_interim_answers(self) -> None:
         """Interim answers are passed over."""

@@ -534,7 +534,7 @@ TABLE: Final[tuple[Option, ...]] = (
         choices=("text", "json"),
         meaning=(
             "How log lines are written: as text, or each as a flat JSON object. JSON does not go with "
-            "twistd's --syslog and --logger."
+            "--syslog and --logger, where the program that serves has them."
         ),
         default="text",
         qt=_NOT_IN_QT,

@@ -128,8 +128,10 @@ class ClientProtocol(Messages, AutobahnClientProtocol):  # type: ignore[misc]
             return
         self.response_headers = head.headers
         self._advance(Event.HEAD_ACCEPTED)
-        self.data = agreement.render() + rest
+        self.data = agreement.render()
         self.processHandshake()
+        if rest and self.phase in (Phase.OPEN, Phase.CLOSING):
+            self.take_input(rest)
 
     def _refused(self, head: ResponseHead) -> None:
         text = f"{self.request.authority}: the server answered {head.shown}"

@@ -47,6 +47,9 @@ class Hold(IntFlag):
     """What was read already is not worked off yet."""
 
 
+_NOT_INPUT = ~Hold.INPUT.value
+
+
 class LinkOwner(Protocol):
     """What the link asks of the protocol above it."""
 
@@ -95,7 +98,8 @@ class Link:
         self._peer: IAddress = transport.getPeer()
         self._clock = clock
         self._owner: LinkOwner | None = owner
-        self._holds = Hold.NONE
+        # A plain int: Python takes a microsecond for an operation on flags, and this is asked for each frame.
+        self._holds = 0
         self._finishing = False
         self._aborted = False
         self._timer: IDelayedCall | None = None
@@ -149,21 +153,21 @@ class Link:
             return
         if not self._holds:
             self._pause()
-        self._holds |= holder
+        self._holds |= holder.value
         if self._lane is not None and not self.takes_input:
             self._lane.hold()
 
     def release(self, holder: Hold) -> None:
         """Take back the hold of ``holder``; reading goes on when it was the last."""
         held = self._holds
-        self._holds = left = held & ~holder
+        self._holds = left = held & ~holder.value
         if left == held or self._transport is None:
             return
         if self._lane is not None and self.takes_input:
             self._lane.release()
         if not left:
             self._resume()
-        if held & ~Hold.INPUT and not left & ~Hold.INPUT and self._owner is not None:
+        if held & _NOT_INPUT and not left & _NOT_INPUT and self._owner is not None:
             self._owner.input_released()
 
     def _pause(self) -> None:
@@ -301,7 +305,7 @@ class Link:
         """The peer ended its writing half: flush what is queued, then close."""
         if self._transport is None or self._aborted:
             return
-        self._holds = Hold.NONE
+        self._holds = 0
         producer = self._stop_output()
         self.start_close_timer(seconds)
         self.outbox.finish(self._transport.loseConnection)
@@ -327,7 +331,7 @@ class Link:
         self._cancel_timer()
         if self._transport is not None and not self._aborted:
             self._aborted = True
-            self._holds = Hold.NONE
+            self._holds = 0
             producer = self._stop_output()
             self.outbox.discard()
             self._transport.abortConnection()
@@ -338,7 +342,7 @@ class Link:
         """The transport reported its end. Nothing of it is touched after this."""
         self._cancel_timer()
         self._finishing = True
-        self._holds = Hold.NONE
+        self._holds = 0
         if self._lane is not None:
             # The socket is closed, and its number may be another's: before the program hears of anything.
             self._lane.abandon()
@@ -363,7 +367,7 @@ class Link:
         self._finishing = True
         producer = self.outbox.unregister_producer()
         # While reading is held the peer's end would not be seen.
-        self.release(self._holds)
+        self.release(Hold(self._holds))
         return producer
 
     def _cancel_timer(self) -> None:
