@@ -184,13 +184,13 @@ class Link:
 
     def is_held_by(self, holder: Hold) -> bool:
         """Whether ``holder`` holds reading."""
-        return bool(self._holds and self._holds & holder)
+        return bool(self._holds & holder.value)
 
     @property
     def takes_input(self) -> bool:
         """Whether what was read already may be worked on."""
         # Asked for each message, and the operators of enumerations take a microsecond.
-        return not self._holds or not self._holds & ~Hold.INPUT
+        return not self._holds & _NOT_INPUT
 
     # -- the lane: another way to read and write the same socket; see wsecho.wire.lane -----------------------
 
