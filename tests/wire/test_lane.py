@@ -132,6 +132,29 @@ if lane.native is not None:
                 self.assertEqual(case.owner.told[-1], (b"x" * size, False))
                 self.assertIsNone(case.lane.frame_on_its_way)
 
+        def test_memory_is_used_again(self) -> None:
+            """Memory of a large message is used for the next only when the program has not kept it."""
+            case = Case()
+            kept: list[bytes] = []
+            seen: list[bytes] = []
+
+            def look(payload: bytes, is_binary: bool) -> None:
+                case.owner.told.clear()
+                seen.append(payload[:1] + payload[-1:])
+                hash(payload)
+                if len(seen) % 2:
+                    kept.append(payload)
+
+            case.owner.do = look
+            for i in range(12):
+                size = 100_000 + 7_000 * (i % 3)
+                data = frame(BINARY, bytes([i]) * size)
+                self.assertEqual(case.take(data[:50_000]) + case.take(data[50_000:]), b"")
+            self.assertEqual(seen, [bytes([i, i]) for i in range(12)])
+            for i, payload in enumerate(kept):
+                self.assertEqual(payload, bytes([2 * i]) * (100_000 + 7_000 * (2 * i % 3)))
+                self.assertEqual(hash(payload), hash(bytes(payload + b"")))
+
         def test_part_that_is_not_utf8(self) -> None:
             """As soon as a part of a text cannot become UTF-8, all its bytes are left for Autobahn, which
             tells the peer: it does not wait for the rest."""

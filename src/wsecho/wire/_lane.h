@@ -206,6 +206,22 @@ static inline uint32_t lane_utf8(const uint8_t *at, size_t n, uint32_t state)
     return state;
 }
 
+/* Unmask n bytes, and go on validating them as UTF-8 in `state`, block by block, while each is near. */
+static inline uint32_t lane_unmask_text(
+    uint8_t *to, const uint8_t *from, size_t n, const uint8_t key[4], uint64_t offset, uint32_t state)
+{
+    enum { BLOCK = 16384 };
+    size_t done = 0;
+    while (done < n) {
+        size_t size = n - done < BLOCK ? n - done : BLOCK;
+        lane_unmask(to + done, from + done, size, key, offset + done);
+        if (state != LANE_UTF8_REJECT)
+            state = lane_utf8(to + done, size, state);
+        done += size;
+    }
+    return state;
+}
+
 /* Seconds of a clock that is never set. */
 static inline double lane_now(void)
 {

@@ -9,7 +9,7 @@ same, more slowly; wsecho.wire.lane is its face, docs/path-of-a-frame.md tells h
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.object cimport PyObject
-from cpython.ref cimport Py_XDECREF
+from cpython.ref cimport Py_INCREF, Py_REFCNT, Py_XDECREF
 from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
@@ -25,6 +25,26 @@ cdef extern from "Python.h":
 
 cdef extern from "unistd.h":
     int close_descriptor "close"(int fd)
+
+cdef extern from *:
+    """
+    /* Only for an object that nobody else has a reference to, and that has room for so many bytes. */
+    static void lane_bytes_reuse(PyObject *bytes, Py_ssize_t size)
+    {
+        PyBytesObject *object = (PyBytesObject *)bytes;
+        Py_SET_SIZE(object, size);
+        object->ob_sval[size] = 0;
+    #if defined(__GNUC__)
+    #pragma GCC diagnostic push
+    #pragma GCC diagnostic ignored "-Wdeprecated-declarations"
+    #endif
+        object->ob_shash = -1;
+    #if defined(__GNUC__)
+    #pragma GCC diagnostic pop
+    #endif
+    }
+    """
+    void lane_bytes_reuse(PyObject *bytes, Py_ssize_t size) noexcept
 
 cdef extern from "_lane.h":
     enum: LANE_WHOLE_HEAD, LANE_MORE, LANE_UNUSUAL
@@ -44,6 +64,9 @@ cdef extern from "_lane.h":
     size_t lane_write_head(uint8_t *to, int opcode, uint64_t length)
     void lane_unmask(uint8_t *to, const uint8_t *source, size_t n, const uint8_t *key, uint64_t offset)
     uint32_t lane_utf8(const uint8_t *at, size_t n, uint32_t state)
+    uint32_t lane_unmask_text(
+        uint8_t *to, const uint8_t *source, size_t n, const uint8_t *key, uint64_t offset, uint32_t state
+    )
     double lane_now()
     int lane_epoll_open()
     int lane_epoll_add(int epoll, int fd, uint64_t number)
@@ -140,6 +163,47 @@ cdef bytes encoded(bytes payload, bint is_binary):
     memcpy(PyBytes_AS_STRING(frame), head, size)
     memcpy(PyBytes_AS_STRING(frame) + size, PyBytes_AS_STRING(payload), n)
     return frame
+
+
+# Memory for large messages, kept for the next: the system's allocator would give it back, and ask for it again
+# page by page, for each of them. A bytes object that nobody else has can be filled anew.
+
+cdef enum:
+    SPARES = 4
+    LARGEST_SPARE = 2 * 1024 * 1024
+
+cdef PyObject *_spares[SPARES]
+cdef size_t _spare_rooms[SPARES]
+cdef int _spare
+for _spare in range(SPARES):
+    _spares[_spare] = NULL
+
+
+cdef PyObject *take_spare(size_t size) noexcept:
+    """A bytes object of this size that was used before, with one reference; NULL when none fits."""
+    cdef PyObject *found
+    cdef int i
+    for i in range(SPARES):
+        if _spares[i] != NULL and size <= _spare_rooms[i] <= 4 * size:
+            found = _spares[i]
+            _spares[i] = NULL
+            lane_bytes_reuse(found, size)
+            return found
+    return NULL
+
+
+cdef void keep_spare(bytes used) noexcept:
+    """Keep ``used``, unless somebody has it besides the caller."""
+    cdef size_t size = PyBytes_GET_SIZE(used)
+    cdef int i
+    if Py_REFCNT(used) != 1 or size <= FIRST_PART or size > LARGEST_SPARE:
+        return
+    for i in range(SPARES):
+        if _spares[i] == NULL:
+            Py_INCREF(used)
+            _spares[i] = <PyObject *>used
+            _spare_rooms[i] = size
+            return
 
 
 cdef size_t payload_size(bytes frame) noexcept:
@@ -364,8 +428,11 @@ cdef class Lane:
                 else:
                     payload = PyBytes_FromStringAndSize(NULL, size)
                     to = <uint8_t *>PyBytes_AS_STRING(payload)
-                lane_unmask(to, at + done + head.size, size, head.key, 0)
-                if head.opcode == LANE_TEXT and lane_utf8(to, size, LANE_UTF8_ACCEPT) != LANE_UTF8_ACCEPT:
+                if head.opcode == LANE_BINARY:
+                    lane_unmask(to, at + done + head.size, size, head.key, 0)
+                elif lane_unmask_text(
+                    to, at + done + head.size, size, head.key, 0, LANE_UTF8_ACCEPT
+                ) != LANE_UTF8_ACCEPT:
                     self.why = UNUSUAL
                     return done
                 done += head.size + size
@@ -410,6 +477,11 @@ cdef class Lane:
         self.head = head[0]
         self.filled = 0
         self.utf8 = LANE_UTF8_ACCEPT
+        if head.length > FIRST_PART:
+            self.partial = take_spare(head.length)
+            if self.partial != NULL:
+                self.partial_room = head.length
+                return 0
         self.partial_room = min(<size_t>head.length, max(there, <size_t>FIRST_PART))
         self.partial = _new_bytes(NULL, self.partial_room)
         return 0
@@ -448,22 +520,23 @@ cdef class Lane:
         while done < n and self.filled < self.head.length:
             self.grow_part()
             size = min(self.partial_room - self.filled, <size_t>(n - done))
-            lane_unmask(
-                <uint8_t *>_bytes_data(self.partial) + self.filled, at + done, size, self.head.key, self.filled
-            )
             done += size
-            if not self.add(size):
+            if not self.add(at + done - size, size):
                 return done
         self.end_part()
         return done
 
-    cdef bint add(self, size_t size) except -1:
-        """Count unmasked bytes of a part; false when they cannot be UTF-8."""
-        cdef const uint8_t *at = <const uint8_t *>_bytes_data(self.partial) + self.filled
+    cdef bint add(self, const uint8_t *at, size_t size) except -1:
+        """Unmask bytes of a part, which may be in their place, and count them; false when they cannot be
+        UTF-8."""
+        cdef uint8_t *to = <uint8_t *>_bytes_data(self.partial) + self.filled
+        cdef size_t offset = self.filled
         self.filled += size
         self.counters.incomingOctetsWireLevel += size
-        if self.head.opcode == LANE_TEXT:
-            self.utf8 = lane_utf8(at, size, self.utf8)
+        if self.head.opcode == LANE_BINARY:
+            lane_unmask(to, at, size, self.head.key, offset)
+        else:
+            self.utf8 = lane_unmask_text(to, at, size, self.head.key, offset, self.utf8)
             if self.utf8 == LANE_UTF8_REJECT or (
                 self.utf8 != LANE_UTF8_ACCEPT and self.filled == self.head.length
             ):
@@ -487,6 +560,7 @@ cdef class Lane:
                 self.tell_of_output()
         else:
             self.tell(payload, self.head.opcode == LANE_BINARY)
+        keep_spare(payload)
         self.why = BUDGET
         return 0
 

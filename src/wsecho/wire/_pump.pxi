@@ -228,16 +228,9 @@ cdef class Pump:
             return 0
         if room:
             room = min(room, <size_t>n)
-            lane_unmask(
-                <uint8_t *>_bytes_data(lane.partial) + lane.filled,
-                <uint8_t *>_bytes_data(lane.partial) + lane.filled,
-                room,
-                lane.head.key,
-                lane.filled,
-            )
             lane.octets += room
             lane.part_at = lane_now()
-            is_valid = lane.add(room)
+            is_valid = lane.add(<uint8_t *>_bytes_data(lane.partial) + lane.filled, room)
             n -= room
             if not is_valid:
                 self.hand_over(lane, self.buffer, n)
