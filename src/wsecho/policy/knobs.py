@@ -248,7 +248,7 @@ _TABLE = (
     Knob(
         "close",
         "CODE",
-        "a close code that a server may send: 1000 to 1003, 1007 to 1014, 3000 to 4999",
+        "a close code that a server may send: 1000 to 1003, 1007 to 1009, 1011 to 1013, 3000 to 4999",
         "The server closes with that code, once the echo of the last message is sent.",
         "close=4001&reason=so+long&after=1",
         _close_code,

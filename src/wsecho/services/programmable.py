@@ -55,6 +55,7 @@ class ProgrammableEcho:
     :param clock: the reactor, an ``IReactorTime``
     """
 
+    name = "test"
     keeps_off_lane = True
 
     def __init__(self, clock: Any) -> None:
@@ -276,10 +277,10 @@ class ProgrammableEcho:
 
     def _who(self, head: RequestHead) -> bytes:
         connection = self._connection
-        handle = connection.link.getHandle()
-        session: dict[str, Any] | None = tls_session(handle) if connection.link.is_secure else None
-        if session is not None:
-            session["client_certificate"] = self._certificate()
+        session: dict[str, Any] | None = None
+        if connection.link.is_secure:
+            found = tls_session(connection.link.getHandle()) or {}
+            session = {**found, "client_certificate": self._certificate()}
         told = {
             "id": connection.id,
             "peer": connection.peer,
