@@ -55,7 +55,6 @@ class ProgrammableEcho:
     :param clock: the reactor, an ``IReactorTime``
     """
 
-    name = "test"
     keeps_off_lane = True
 
     def __init__(self, clock: Any) -> None:
