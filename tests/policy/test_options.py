@@ -60,6 +60,7 @@ NOT_AVAILABLE_YET = {
     "engine",
     "history-size",
     "history-age",
+    "test-endpoints",
 }
 
 

@@ -185,6 +185,20 @@ class CutTests(SynchronousTestCase):
         model = autobahn_hears([data] if data else [], max_message_size=LIMIT)
         self.assertEqual(dataclasses.replace(heard, end=None), model)
 
+    def test_one_byte_too_many(self) -> None:
+        """A compressed message that becomes one byte more than the limit is 1009 wherever it is cut, also
+        when zlib has taken all of it before the last byte is asked for; one of exactly the limit is
+        taken."""
+        packed = bytes.fromhex("62601805a360148c8251300a46c150070400")
+        for payload, code in (
+            (packed, 1009),
+            (deflated(bytes(LIMIT + 1)), 1009),
+            (deflated(bytes(LIMIT)), None),
+        ):
+            data = frame(BINARY, payload, rsv=4)
+            heard = self.assert_same_everywhere(data, [10], compression=True)
+            self.assertEqual((heard.close_code, len(heard.told)), (code, int(code is None)))
+
     def test_many_at_once(self) -> None:
         """A segment with more messages than are worked on in one turn gives all of them, in order."""
         data = b"".join(frame(TEXT, b"%d" % number) for number in range(3000))

@@ -24,6 +24,10 @@ __all__ = ["Messages"]
 _log = Logger("wsecho")
 
 
+#: Bytes that zlib may make beyond the limit, so that it shows whether there are more.
+_ROOM = 1
+
+
 def _compressed_limit(limit: int) -> int:
     """What a message, or frame, of ``limit`` bytes may have when it is compressed: zlib adds five bytes to
     each block of noise, which with the least memory has 128; and a few for an empty message."""
@@ -136,16 +140,26 @@ class Messages(Connection):
 
     def onFrameData(self, payload: bytes) -> bool | None:
         if self._isMessageCompressed and self.current_frame.opcode < 8:
-            # Autobahn's own takes the compressed size off again.
-            self.message_data_total_length += len(payload)
-        going_on: bool | None = super().onFrameData(payload)
-        return going_on
+            # Autobahn's own takes the compressed size off again. It lets zlib make no more than what is
+            # left up to the limit, and zlib may then have taken all input and still owe a byte: a message
+            # of one byte more would be cut off and pass. So it is given room for that byte, which is
+            # counted below.
+            self.message_data_total_length += len(payload) - _ROOM
+            going_on: bool | None = super().onFrameData(payload)
+            self.message_data_total_length += _ROOM
+            return going_on
+        return super().onFrameData(payload)  # type: ignore[no-any-return]
 
     # Autobahn keeps the parts of a message, however small, an object each.
 
     def onMessageFrameData(self, payload: bytes) -> None:
         if self.failedByMe:
             return
+        if self._isMessageCompressed:
+            size = self.message_data_total_length + _ROOM
+            if 0 < self.maxMessagePayloadSize < size:
+                self._max_message_size_exceeded(size, self.maxMessagePayloadSize, "")
+                return
         _join(self.frame_data, payload)
         if self._isMessageCompressed and self.frame_data:
             size = len(self.frame_data[0])
