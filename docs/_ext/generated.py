@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from wsecho.policy import options
 from wsecho.policy.close_codes import CLOSE_CODES
 from wsecho.policy.end_reasons import END_REASONS
+from wsecho.policy.knobs import BAD_FRAMES, COMBINATIONS, KNOBS
 from wsecho.policy.lifecycle import TRANSITIONS, Event, Phase
 from wsecho.policy.log_keys import EVENTS, LOG_KEYS
 from wsecho.policy.metrics import METRICS
@@ -154,6 +155,29 @@ def log_keys() -> str:
     return "\n".join(lines)
 
 
+def knobs() -> str:
+    """What the programmable echo can be asked for, as a table."""
+    lines = ["| knob | accepted | what happens | example |", "|---|---|---|---|"]
+    for knob in KNOBS.values():
+        cells = (_prose(knob.accepted), _prose(knob.effect), f"`/test?{knob.example}`")
+        # A bar would end the cell.
+        usage = knob.usage.replace("|", r"\|")
+        lines.append(f"| `{usage}` | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def bad_frames() -> str:
+    """The bad frames of the programmable echo, as a table."""
+    lines = ["| value | the frame |", "|---|---|"]
+    lines += [f"| `{name}` | {_prose(what)} |" for name, what in BAD_FRAMES.items()]
+    return "\n".join(lines)
+
+
+def knob_rules() -> str:
+    """What makes no sense together, as a list."""
+    return "\n".join(f"* {_prose(rule)};" for rule, _ in COMBINATIONS)[:-1] + "."
+
+
 def life_cycle() -> str:
     """The phases of a connection and what leads from one to the next, as a table."""
     lines = ["| phase | event | next phase |", "|---|---|---|"]
@@ -264,6 +288,9 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "close-codes": close_codes,
     "log-events": log_events,
     "log-keys": log_keys,
+    "knobs": knobs,
+    "bad-frames": bad_frames,
+    "knob-rules": knob_rules,
     "life-cycle": life_cycle,
     "life-cycle-diagram": life_cycle_diagram,
     "metrics": metrics,
@@ -278,7 +305,8 @@ def fill(page: str) -> str:
 
 def _source_read(app: Sphinx, _name: str, source: list[str]) -> None:
     if _MARK.search(source[0]):
-        for name in ("options", "settings", "close_codes", "end_reasons", "lifecycle", "log_keys", "metrics"):
+        tables = ("options", "settings", "close_codes", "end_reasons", "lifecycle", "knobs", "log_keys")
+        for name in (*tables, "metrics"):
             app.env.note_dependency(str(Path(options.__file__).with_name(f"{name}.py")))
         app.env.note_dependency(str(operations.__file__))
         app.env.note_dependency(__file__)

@@ -151,6 +151,7 @@ class ShowConfigTests(CommandTestCase):
                 "ping-interval": "20s",
                 "ping-timeout": "20s",
                 "drain-timeout": "10s",
+                "test-endpoints": False,
                 "log-format": "text",
             },
         )

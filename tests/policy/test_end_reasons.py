@@ -12,7 +12,7 @@ from wsecho.policy.end_reasons import END_REASONS, End, EndReason, reason_for_co
 from wsecho.policy.http import REASON_PHRASES
 
 #: Statuses that are somebody else's decision, and so have no reason of their own.
-NOT_OURS = {401, 402, 403, 406, 409, 410, 413, 414, 451, 501, 502, 504}
+NOT_OURS = {301, 302, 303, 307, 308, 401, 402, 403, 406, 409, 410, 413, 414, 451, 501, 502, 504}
 
 
 class TableTests(SynchronousTestCase):

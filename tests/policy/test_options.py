@@ -60,7 +60,6 @@ NOT_AVAILABLE_YET = {
     "engine",
     "history-size",
     "history-age",
-    "test-endpoints",
 }
 
 

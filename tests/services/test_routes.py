@@ -61,6 +61,15 @@ class RoutesTests(SynchronousTestCase):
         for path in NOT_FOUND:
             self.assertIs(self.served("broadcast", path), None, path)
 
+    def test_programmable(self) -> None:
+        """``/test`` is a service for each connection where there is one, and nothing else is."""
+        broadcast, made = BroadcastService(), [EchoService(), EchoService()]
+        routes = Routes("echo", EchoService(), broadcast, iter(made).__next__)
+        self.assertEqual([routes("/test"), routes("/test")], made)
+        for path in ("/test/", "/tests", "/Test"):
+            self.assertIs(routes(path), None)
+        self.assertIs(Routes("echo", EchoService(), broadcast)("/test"), None)
+
     def test_wrong_mode(self) -> None:
         """Another mode is refused by name."""
         error = self.assertRaises(ValueError, Routes, "chat", EchoService(), BroadcastService())

@@ -214,6 +214,11 @@ ENDINGS: dict[str, Ending] = {
         End(EndReason.ABORTED),
         "cut",
     ),
+    "asked for it": (
+        lambda t: t.then(t.opened(), lambda p: p.protocol.drop_with(EndReason.AS_ASKED, abort=True)),
+        End(EndReason.AS_ASKED),
+        "cut",
+    ),
     "unmasked frame": (
         lambda t: t.then(t.opened(), lambda p: p.send(frame(TEXT, mask=b"")), Peer.finish),
         End(EndReason.PROTOCOL_ERROR, 1002),

@@ -76,6 +76,32 @@ class SliceTests(WireTestCase):
         peer.work_off()
         self.assertEqual(self.heard(peer), [b"one", b"two", b"three"])
 
+    def test_answers_are_collected(self) -> None:
+        """Where a plain socket is written at once, the answers of a slice leave in one piece."""
+
+        class Writer:
+            waiting_bytes = 0
+
+            def __init__(self) -> None:
+                self.done: list[Any] = []
+
+            def collect(self) -> None:
+                self.done.append("collect")
+
+            def put(self, data: bytes) -> bool:
+                self.done.append(data)
+                return True
+
+            def flush(self) -> None:
+                self.done.append("flush")
+
+        peer = self.peer(self.factory(Program)).open()
+        # A lane collects for itself.
+        peer.protocol.lane = None
+        peer.protocol.link.outbox.writer = writer = Writer()
+        peer.send(texts(b"one", b"two"))
+        self.assertEqual(writer.done, ["collect", b"\x81\x03one", b"\x81\x03two", "flush"])
+
     def test_deliveries_in_one_go(self) -> None:
         """What a transport delivers in one go, as TLS does with each of its records, shares a slice; what it
         delivers later has a new one."""

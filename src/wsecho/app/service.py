@@ -35,6 +35,7 @@ from wsecho.policy.slow_consumers import SlowConsumer
 from wsecho.server import WebSocketServer
 from wsecho.services.broadcast import BroadcastService
 from wsecho.services.echo import EchoService
+from wsecho.services.programmable import ProgrammableEcho
 from wsecho.services.routes import Routes
 from wsecho.tls.certificates import CertificateAndKey, CertificateError
 from wsecho.tls.configuration import TlsConfiguration
@@ -387,11 +388,12 @@ class WebSocketService(Service):
             listening.cancel()
 
 
-def paths_served(mode: str) -> str:
+def paths_served(mode: str, *, has_test_endpoints: bool = False) -> str:
     """Return the part of a start line that tells what is served where."""
+    more = ", /test programmable echo" if has_test_endpoints else ""
     if mode == "broadcast":
-        return "/echo echo, /, /broadcast and /broadcast/CHANNEL broadcast"
-    return "/ and /echo echo, /broadcast and /broadcast/CHANNEL broadcast"
+        return f"/echo echo, /, /broadcast and /broadcast/CHANNEL broadcast{more}"
+    return f"/ and /echo echo, /broadcast and /broadcast/CHANNEL broadcast{more}"
 
 
 def build_listeners(
@@ -468,7 +470,12 @@ def server_maker(
     """Return what makes a server for each listener; all share the services and so the channels, `room`, and
     `tally`. Connections go to the services without the pending queue."""
     broadcast = build_broadcast(configuration) if broadcast is None else broadcast
-    route = Routes(configuration.text("mode"), EchoService(), broadcast)
+    route = Routes(
+        configuration.text("mode"),
+        EchoService(),
+        broadcast,
+        (lambda: ProgrammableEcho(reactor)) if configuration.flag("test-endpoints") else None,
+    )
     settings, origins = configuration.settings(), configuration.origins()
     proxies, clients = configuration.proxies(), configuration.clients()
 
@@ -547,7 +554,9 @@ def build_service(
         server_maker(configuration, reactor, room, broadcast=broadcast, tally=tally),
         hosts=configuration.hosts(),
         drain_timeout=configuration.seconds("drain-timeout"),
-        paths=paths_served(configuration.text("mode")),
+        paths=paths_served(
+            configuration.text("mode"), has_test_endpoints=configuration.flag("test-endpoints")
+        ),
         tls=tls,
         process=process,
         # The limits of somebody else's process are not ours to change.

@@ -38,6 +38,7 @@ class EndReason(Enum):
     SHUTDOWN = "shutdown"
     PEER_GONE = "peer-gone"
     ABORTED = "aborted"
+    AS_ASKED = "as-asked"
     PROTOCOL_ERROR = "protocol-error"
     INVALID_PAYLOAD = "invalid-payload"
     MESSAGE_TOO_BIG = "message-too-big"
@@ -85,6 +86,7 @@ END_REASONS: tuple[ReasonRow, ...] = (
     ReasonRow(EndReason.SHUTDOWN, Blame.NOBODY, 1001, 503, "The server is stopping."),
     ReasonRow(EndReason.PEER_GONE, Blame.NETWORK, None, None, "The open connection ended without a Close frame: end of stream or reset."),
     ReasonRow(EndReason.ABORTED, Blame.SERVER, None, None, "The embedding program dropped the connection without a Close frame."),
+    ReasonRow(EndReason.AS_ASKED, Blame.NOBODY, None, None, "The client asked the programmable echo for this end."),
     ReasonRow(EndReason.PROTOCOL_ERROR, Blame.PEER, 1002, None, "The peer broke RFC 6455: an illegal frame or Close."),
     ReasonRow(EndReason.INVALID_PAYLOAD, Blame.PEER, 1007, None, "A text message or close reason was not UTF-8, or compressed data was corrupt."),
     ReasonRow(EndReason.MESSAGE_TOO_BIG, Blame.PEER, 1009, None, "A message or frame was larger than the limit that the close reason names."),

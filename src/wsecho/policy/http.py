@@ -25,6 +25,11 @@ __all__ = ["REASON_PHRASES", "HttpAnswer", "render"]
 REASON_PHRASES: Final[Mapping[int, str]] = MappingProxyType(
     {
         200: "OK",
+        301: "Moved Permanently",
+        302: "Found",
+        303: "See Other",
+        307: "Temporary Redirect",
+        308: "Permanent Redirect",
         400: "Bad Request",
         401: "Unauthorized",
         402: "Payment Required",

@@ -526,7 +526,7 @@ TABLE: Final[tuple[Option, ...]] = (
         default=False,
         qt=_NOT_IN_QT,
         reason="It delays, cuts and misbehaves on demand: for tests, not for the public.",
-        enforced=False,
+        enforced=True,
     ),
     Option(
         name="log-format",

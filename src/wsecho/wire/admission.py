@@ -66,10 +66,14 @@ class HeadRefused(Exception):
     :ivar status: the HTTP status to answer
     :ivar detail: a fixed sentence for the log, without bytes of the peer
     :ivar headers: header fields that the status asks for
+    :ivar more: lines for the peer, below the sentence
     """
 
-    def __init__(self, status: int, detail: str, headers: Sequence[tuple[str, str]] = ()) -> None:
+    def __init__(
+        self, status: int, detail: str, headers: Sequence[tuple[str, str]] = (), more: str = ""
+    ) -> None:
         super().__init__(detail)
+        self.more = more
         self.status = status
         self.detail = detail
         self.headers = tuple(headers)

@@ -427,12 +427,16 @@ class Connection(Start, Intake):
 
     def dropConnection(self, abort: bool = False) -> None:
         """End the transport: in order (flush, half close, close timer), or at once with ``abort``."""
+        self.drop_with(EndReason.ABORTED, abort=abort)
+
+    def drop_with(self, why: EndReason, *, abort: bool = False) -> None:
+        """End the transport for a reason of the table, likewise, without a Close frame."""
         if abort:
-            self._abort(EndReason.ABORTED)
+            self._abort(why)
             return
         if self.phase not in (Phase.FLUSHING, Phase.GONE):
             # Called by a program, without a handshake's end.
-            self._ends(EndReason.ABORTED)
+            self._ends(why)
             self._advance(Event.FAILED)
             self._cancel_decision()
         self._mark_dropped()

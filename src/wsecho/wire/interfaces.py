@@ -15,8 +15,14 @@ class IService(Interface):
     An exception from any of these ends that one connection with 1011 and is logged; it never reaches another
     connection. ``connection`` is the :class:`wsecho.wire.protocol.ServerProtocol` of the peer.
 
-    A service may have an attribute ``holds_back``; see :class:`wsecho.wire.messages.Messages`; and
-    one ``name``, under which its messages are counted.
+    A service may have
+
+    - an attribute ``holds_back``; see :class:`wsecho.wire.messages.Messages`;
+    - an attribute ``name``, under which its messages are counted;
+    - an attribute ``keeps_off_lane``; see :mod:`wsecho.wire.lane`;
+    - a method ``asked(connection, head)``, which is told of a valid opening handshake, a ``RequestHead``,
+      before anybody decides on it. It may raise ``HeadRefused``, and set the ``compression`` of the
+      connection.
     """
 
     def opened(connection: Any) -> None:

@@ -155,8 +155,8 @@ def _echoes(connection: Any, known: type) -> bool:
 
 
 def _looks_at_frames(connection: Any) -> bool:
-    """Whether an option, or an attribute that was set on this one connection, asks for more than the lane
-    does."""
+    """Whether an option, the service, or an attribute that was set on this one connection asks for more than
+    the lane does. A service says so by an attribute ``keeps_off_lane``."""
     own = vars(connection)
     return bool(
         connection._perMessageCompress is not None
@@ -168,5 +168,6 @@ def _looks_at_frames(connection: Any) -> bool:
         or connection.logFrames
         or connection.logOctets
         or connection.trackedTimings
+        or getattr(connection.service, "keeps_off_lane", False)
         or any(name in own for name in _READING + _WRITING)
     )

@@ -7,6 +7,7 @@ with messages is :mod:`wsecho.wire.messages`; how a connection closes and ends i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -27,7 +28,7 @@ from wsecho.policy.text import escape_peer_text
 from wsecho.wire.admission import HeadBuffer, HeadRefused, RequestHead, check_upgrade, parse_head
 from wsecho.wire.asked import Asked, OpeningRequest
 from wsecho.wire.beneath import AutobahnServerProtocol
-from wsecho.wire.deflate import ServerDeflate
+from wsecho.wire.deflate import Acceptance, ServerDeflate
 from wsecho.wire.frames import Prepared, unmasked_frame
 from wsecho.wire.lane import lane_for
 from wsecho.wire.link import Hold
@@ -45,6 +46,10 @@ __all__ = ["OpeningRequest", "OriginDenied", "ServerProtocol"]
 _log = Logger("wsecho")
 _PLAIN_TEXT = (("Content-Type", "text/plain; charset=utf-8"),)
 _offer: Any = PerMessageDeflateOffer
+
+
+def _accept_first(offers: Sequence[Any]) -> Any:
+    return Acceptance(offers[0])
 
 
 async def _result_of(answer: Any) -> Any:
@@ -77,6 +82,13 @@ class ServerProtocol(Asked, Messages, AutobahnServerProtocol):  # type: ignore[m
     factory: ServerFactory
     websocket_protocol_in_use: str | None = None
     websocket_extensions_in_use: Any = Lazy(lambda self: [])
+
+    compression: str | None = None
+    """What a service wants here, ``"deflate"`` or ``"off"``; None for what the settings say."""
+
+    fault: Any = None
+    """What is to be wrong with the answer: see :mod:`wsecho.wire.misbehaviour`. None, as it always is where
+    nobody asked for it."""
 
     place: Place | None = None
     """Where the factory counts this connection; None while it does not."""
@@ -129,7 +141,7 @@ class ServerProtocol(Asked, Messages, AutobahnServerProtocol):  # type: ignore[m
                 self._head = None
                 self._take_head(*complete)
         except HeadRefused as refusal:
-            self._refuse(refusal.status, refusal.detail, headers=refusal.headers)
+            self._refuse(refusal.status, refusal.detail, headers=refusal.headers, more=refusal.more)
         except Exception:
             # Of a route, a page, or a check that the program brings.
             _log.failure("{id} handshake failed", id=self.id)
@@ -172,6 +184,9 @@ class ServerProtocol(Asked, Messages, AutobahnServerProtocol):  # type: ignore[m
         if service is None:
             raise HeadRefused(404, "nothing is served at this path")
         upgrade = check_upgrade(head, self.versions)
+        asked = getattr(service, "asked", None)
+        if asked is not None:
+            asked(self, head)
         factory.check_room(self)
         if service is not factory.no_service:
             self.service = service
@@ -239,7 +254,7 @@ class ServerProtocol(Asked, Messages, AutobahnServerProtocol):  # type: ignore[m
     def _usable_extensions(self, header: str) -> list[tuple[str, dict[str, Any]]]:
         """The offers that can be accepted. One that is unknown or invalid is declined, not answered by 400
         (RFC 7692 section 5); Autobahn's other codecs (brotli, snappy, bzip2) are never offered to it."""
-        if not header or self.factory.settings.compression == "off":
+        if not header or (self.compression or self.factory.settings.compression) == "off":
             return []
         return self.factory.valid_offers(self._parseExtensionsHeader(header))
 
@@ -272,6 +287,9 @@ class ServerProtocol(Asked, Messages, AutobahnServerProtocol):  # type: ignore[m
     def _open(self, accepted: Any) -> None:
         self._decision = None
         early, self._pending = bytes(self._pending), b""
+        if self.fault is not None and self.fault.answer is not None:
+            self._answer(self.fault.answer, reason=EndReason.AS_ASKED)
+            return
         self.succeedHandshake(accepted)
         if early and self.phase in (Phase.OPEN, Phase.CLOSING):
             self.take_input(early)
@@ -297,7 +315,7 @@ class ServerProtocol(Asked, Messages, AutobahnServerProtocol):  # type: ignore[m
             subprotocol=subprotocol,
             extensions=self._agree_on_compression(upgrade.extensions) if upgrade.extensions else "",
         )
-        self.link.write(answer)
+        self.link.write(answer if self.fault is None else self.fault.spoil(answer))
         self.state = self.STATE_OPEN
         self._cancel_open_timeout()
         if self.autoPingInterval:
@@ -309,7 +327,8 @@ class ServerProtocol(Asked, Messages, AutobahnServerProtocol):  # type: ignore[m
     def _agree_on_compression(self, header: str) -> str:
         """The header that answers the client's offers; empty when none is accepted."""
         offers = [_offer.parse(parameters) for _, parameters in self._usable_extensions(header)]
-        accepted = self.perMessageCompressionAccept(offers) if offers else None
+        accept = self.perMessageCompressionAccept if self.compression is None else _accept_first
+        accepted = accept(offers) if offers else None
         if accepted is None:
             return ""
         self._perMessageCompress = ServerDeflate.create_from_offer_accept(True, accepted)
@@ -368,12 +387,13 @@ class ServerProtocol(Asked, Messages, AutobahnServerProtocol):  # type: ignore[m
         headers: tuple[tuple[str, str], ...] = (),
         head_only: bool = False,
         reason: EndReason | None = None,
+        more: str = "",
     ) -> None:
         """Answer with another HTTP status than 101. ``detail`` is a fixed sentence: it is the answer's
-        body."""
+        body, with ``more`` below it."""
         if self.phase in (Phase.CONNECTING, Phase.DECIDING):
             self.wasNotCleanReason = detail
-            answer = HttpAnswer(status, (*headers, *_PLAIN_TEXT), f"{detail}\n".encode("ascii"))
+            answer = HttpAnswer(status, (*headers, *_PLAIN_TEXT), f"{detail}\n{more}".encode("ascii"))
             self._answer(answer, head_only=head_only, reason=reason)
             self.factory.handshake_refused(status, detail)
 
