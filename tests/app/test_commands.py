@@ -62,13 +62,20 @@ class MainTests(CommandTestCase):
         """An unknown command is one line that lists those there are."""
         self.assertEqual(
             self.fails("sreve\n"),
-            '"sreve\\x0a" is no command; accepted are serve, check-config, show-config, make-certificate',
+            '"sreve\\x0a" is no command; accepted are serve, check-config, show-config, make-certificate, '
+            "connect",
         )
 
     def test_connect(self) -> None:
-        """The client is not available yet."""
+        """What cannot be asked for is one line."""
+        self.assertIn("Usage: wsecho connect", self.succeeds("connect", "--help"))
         self.assertEqual(
-            self.fails("connect", "ws://localhost/"), "connect: this command is not available yet"
+            self.fails("connect", "http://localhost/"),
+            "connect: url: accepted is ws://host[:port][/path][?query], or the same with wss",
+        )
+        self.assertEqual(
+            self.fails("connect", "--header=x", "ws://localhost/"),
+            "connect: --header=x: accepted is 'Name: value'",
         )
 
     def test_reader_that_leaves(self) -> None:

@@ -13,19 +13,24 @@ import json
 import os
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twisted.python import usage
 from twisted.scripts import twistd
 
 from wsecho.app.configuration import ConfigurationError
+from wsecho.app.connecting import Conversation, Screen, converse
 from wsecho.app.options import Options, help_for, version
 from wsecho.app.process import FAILED
 from wsecho.app.service import build_tls
 from wsecho.policy.options import TABLE, Kind, option
 from wsecho.policy.text import escape_peer_text
+from wsecho.tls.client import ClientTls
 from wsecho.tls.contexts import CertificateError
 from wsecho.tls.development import make_development_certificate
+from wsecho.websocket import WebSocket
+from wsecho.wire.client import ClientRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -50,8 +55,6 @@ def main(arguments: Sequence[str]) -> int:
             print(f"wsecho {version()}")
         elif first in COMMANDS:
             COMMANDS[first][0](rest)
-        elif first == "connect":
-            raise SystemExit("wsecho: connect: this command is not available yet")
         else:
             raise SystemExit(
                 f'wsecho: "{escape_peer_text(first, 80)}" is no command; accepted are {", ".join(COMMANDS)}'
@@ -148,12 +151,80 @@ def _make_certificate(arguments: Sequence[str]) -> None:
     print(f"--certificate={made.certificate} --private-key={made.private_key}")
 
 
+class _ConnectOptions(usage.Options):
+    """The options of ``wsecho connect``."""
+
+    synopsis = "Usage: wsecho connect [options] URL"
+    longdesc = (
+        "Connects to ws://... or wss://...; each line of the input goes out as a message, each message "
+        "comes out as a line, a binary one as hexadecimal digits. The end of the input closes. Exit status: "
+        "0 closed with 1000 or 1001, 1 not connected, 2 closed with another code, 3 connection lost, "
+        "4 input that cannot be sent."
+    )
+    optFlags = [["binary", None, "Lines are hexadecimal digits, sent as binary messages."]]
+    optParameters = [
+        ["origin", None, "", "The Origin header to send."],
+        ["ca", None, "", "The authorities of wss to trust, a PEM file, in place of the system's."],
+    ]
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.headers: list[tuple[str, str]] = []
+        self.subprotocols: list[str] = []
+        super().__init__()  # type: ignore[no-untyped-call]
+
+    def parseArgs(self, url: str) -> None:  # type: ignore[override]
+        self.url = url
+
+    def opt_header(self, field: str) -> None:
+        """A header field to send, 'Name: value'; may be given more than once."""
+        name, colon, value = field.partition(":")
+        if not colon:
+            raise usage.UsageError(f"--header={field}: accepted is 'Name: value'")
+        self.headers.append((name, value))
+
+    def opt_subprotocol(self, name: str) -> None:
+        """A subprotocol to offer; may be given more than once."""
+        self.subprotocols.append(name)
+
+    def opt_version(self) -> None:
+        """Print the version and exit."""
+        print(f"wsecho {version()}")
+        raise SystemExit(0)
+
+
+def _connect(arguments: Sequence[str]) -> None:
+    options = _ConnectOptions()
+    try:
+        options.parseOptions(list(arguments))  # type: ignore[no-untyped-call]
+        request = ClientRequest(
+            url=options.url,
+            headers=tuple(options.headers),
+            origin=options["origin"],
+            subprotocols=tuple(options.subprotocols),
+        )
+    except (usage.UsageError, ValueError) as error:
+        raise SystemExit(f"wsecho: connect: {escape_peer_text(str(error))}") from None
+    from twisted.internet import reactor
+
+    is_terminal = sys.stdout.isatty()
+    has_colours = is_terminal and not os.environ.get("NO_COLOR")
+    screen = Screen(sys.stdout, sys.stderr, is_terminal=is_terminal, has_colours=has_colours)
+    socket = WebSocket(reactor=reactor)
+    if options["ca"]:
+        socket.ssl_configuration = ClientTls(ca=Path(options["ca"]))
+    conversation = Conversation(socket, reactor, screen, is_binary=bool(options["binary"]))
+    is_interactive = is_terminal and sys.stdin.isatty()
+    raise SystemExit(converse(conversation, request, screen, reactor, is_interactive=is_interactive))
+
+
 #: By name, what runs a command and what the help says about it.
 COMMANDS: Mapping[str, tuple[Callable[[Sequence[str]], None], str]] = {
     "serve": (_serve, "serve in the foreground; the default"),
     "check-config": (_check_config, "tell whether the options and the file of --config are valid"),
     "show-config": (_show_config, "print the effective configuration, and where each value came from"),
     "make-certificate": (_make_certificate, "make a development authority and certificate; see its --help"),
+    "connect": (_connect, "talk to a server, line by line; see its --help"),
 }
 
 

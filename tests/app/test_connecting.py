@@ -1,0 +1,208 @@
+"""Tests for `wsecho.app.connecting`."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from io import BytesIO, StringIO
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.checkout import CHECKOUT
+from tests.serving import TIMEOUT, python_environment, run_python, serving
+from wsecho.app.connecting import BAD_INPUT, CLEAN, LOST, OTHER_CODE, Conversation, Screen, lines_of
+from wsecho.policy.enumerations import SocketError
+from wsecho.wire.client import ClientRequest
+
+
+class FakeSocket:
+    """As much of a WebSocket as a conversation uses; it answers nothing by itself."""
+
+    def __init__(self) -> None:
+        self.sent: list[str | bytes] = []
+        self.closings = 0
+        self.close_code, self.close_reason = 1000, ""
+        self.error, self.error_string = SocketError.UNKNOWN_SOCKET_ERROR, ""
+        self._next: Deferred[str | bytes | None] = Deferred()
+
+    def open(self, request: ClientRequest) -> Deferred[FakeSocket]:
+        return succeed(self)
+
+    def arrives(self, message: str | bytes | None) -> None:
+        """A message arrives, or, None, the end."""
+        waiting, self._next = self._next, Deferred()
+        waiting.callback(message)
+
+    def __aiter__(self) -> FakeSocket:
+        return self
+
+    async def __anext__(self) -> str | bytes:
+        message = await self._next
+        if message is None:
+            raise StopAsyncIteration
+        return message
+
+    def when_disconnected(self) -> Deferred[None]:
+        return succeed(None)
+
+    def send_text_message(self, message: str) -> None:
+        self.sent.append(message)
+
+    def send_binary_message(self, message: bytes) -> None:
+        self.sent.append(message)
+
+    def drained(self) -> Deferred[bool]:
+        return succeed(True)
+
+    def close(self) -> None:
+        self.closings += 1
+
+
+class ConversationTests(SynchronousTestCase):
+    """What is sent, shown and returned."""
+
+    def begin(self, *, is_binary: bool = False) -> None:
+        """Connect."""
+        self.socket, self.clock = FakeSocket(), Clock()
+        self.out, self.err = StringIO(), StringIO()
+        screen = Screen(self.out, self.err, is_terminal=False, has_colours=False)
+        socket: Any = self.socket
+        self.conversation = Conversation(socket, self.clock, screen, is_binary=is_binary)
+        running = self.conversation.run(ClientRequest(url="ws://localhost/"), lambda: None)
+        self.running = Deferred.fromCoroutine(running)
+
+    def ends(self) -> int:
+        """End the connection, and return the status."""
+        self.socket.arrives(None)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        return self.successResultOf(self.running)
+
+    def test_answered(self) -> None:
+        """At the end of the input the client closes when as many messages came as were sent."""
+        self.begin()
+        self.conversation.send(b"a")
+        self.conversation.end_of_input()
+        self.assertEqual(self.socket.closings, 0)
+        self.socket.arrives("a\x1b")
+        self.assertEqual((self.socket.sent, self.socket.closings), (["a"], 1))
+        self.assertEqual((self.ends(), self.out.getvalue()), (CLEAN, "a\x1b\n"))
+
+    def test_unanswered(self) -> None:
+        """At the end of the input the client closes when nothing came for a second."""
+        self.begin()
+        for _ in range(3):
+            self.conversation.send(b"a")
+        self.conversation.end_of_input()
+        self.clock.advance(0.9)
+        self.socket.arrives("a")
+        self.clock.advance(0.9)
+        self.assertEqual(self.socket.closings, 0)
+        self.clock.advance(0.1)
+        self.assertEqual((self.socket.closings, self.ends()), (1, CLEAN))
+
+    def test_talkative(self) -> None:
+        """Ten seconds after the end of the input the client closes in any case."""
+        self.begin()
+        for _ in range(99):
+            self.conversation.send(b"a")
+        self.conversation.end_of_input()
+        for _ in range(20):
+            self.assertEqual(self.socket.closings, 0)
+            self.clock.advance(0.5)
+            if not self.socket.closings:
+                self.socket.arrives("a")
+        self.assertEqual((self.socket.closings, self.ends()), (1, CLEAN))
+
+    def test_other_code(self) -> None:
+        """Another close code is a status of its own, and the line tells it with its reason, escaped."""
+        self.begin()
+        self.socket.close_code, self.socket.close_reason = 1008, "no\x1b"
+        self.assertEqual(self.ends(), OTHER_CODE)
+        self.assertEqual(self.err.getvalue(), 'wsecho: connect: closed with 1008 "no\\x1b"\n')
+
+    def test_lost(self) -> None:
+        """An end without a Close frame is a status of its own."""
+        self.begin()
+        self.socket.close_code = 1006
+        self.assertEqual(self.ends(), LOST)
+
+    def test_binary(self) -> None:
+        """With --binary lines are hexadecimal digits; others cannot be sent, and the status tells so."""
+        self.begin(is_binary=True)
+        self.conversation.send(b"00 fF")
+        self.assertEqual(self.socket.sent, [b"\0\xff"])
+        error = self.assertRaises(ValueError, self.conversation.send, b"xy")
+        self.conversation.refuse(str(error))
+        self.assertIn('"xy" cannot be sent: accepted with --binary are', self.err.getvalue())
+        self.socket.arrives(b"\0\xff")
+        self.assertEqual((self.ends(), self.out.getvalue()), (BAD_INPUT, "00ff\n"))
+
+
+class ScreenTests(SynchronousTestCase):
+    """What a terminal gets."""
+
+    def test_terminal(self) -> None:
+        """A message is escaped and coloured, and what is being typed stands below it again."""
+        out = StringIO()
+        screen = Screen(out, StringIO(), is_terminal=True, has_colours=True, typed=lambda: "hal")
+        screen.message("a\x1b[2J")
+        self.assertEqual(out.getvalue(), "\r\x1b[K\x1b[32ma\\x1b[2J\x1b[0m\n> hal")
+
+    def test_no_colours(self) -> None:
+        """Without colours a message is escaped, and there is no escape sequence."""
+        out = StringIO()
+        Screen(out, StringIO(), is_terminal=True, has_colours=False).message("a\r\n")
+        self.assertEqual(out.getvalue(), "a\\x0d\\x0a\n")
+
+
+class LineTests(SynchronousTestCase):
+    """How a stream becomes lines."""
+
+    def test_lines(self) -> None:
+        """Either line end ends a line, however it is read, and the last line needs none."""
+        for size in (1, 2, 99):
+            stream = BytesIO(b"a\r\n\nbc\nd")
+            lines = lines_of(lambda _, stream=stream, size=size: stream.read(size))  # type: ignore[misc]
+            self.assertEqual(list(lines), [b"a", b"", b"bc", b"d"])
+
+
+class ProcessTests(SynchronousTestCase):
+    """docs/connect.md, against a running server."""
+
+    def test_page(self) -> None:
+        """Each command of the page writes what the page says and ends with the status it says, over TLS as
+        well."""
+        page = (CHECKOUT / "docs" / "connect.md").read_text(encoding="utf-8")
+        shown = re.findall(
+            r"<!-- status ([0-9]) -->\n```shell\n([^\n]+)\n```\n\n```text\n(.*?)```\n", page, re.DOTALL
+        )
+        self.assertEqual((len(shown), page.count("<!-- status")), (5, 5))
+        folder = Path(self.mktemp()).resolve()
+        folder.mkdir()
+        run_python("-m", "wsecho", "make-certificate", "--directory=development", cwd=folder)
+        command = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()", "--nodaemon"]
+        command += ["--pidfile=", "wsecho", "--port=0", "--host=127.0.0.1"]
+        command += ["--listen-tls=tcp:0:interface=127.0.0.1", "--certificate=development/certificate.pem"]
+        command += ["--private-key=development/private-key.pem", "--max-message-size=100"]
+        with serving(command, cwd=folder, env=python_environment(), listeners=2) as urls:
+            ports = {url.partition(":")[0]: url.rstrip("/").rpartition(":")[2] for url in urls}
+            for status, written, expected in shown:
+                line = written.replace(":9000", f":{ports['ws']}").replace(":9443", f":{ports['wss']}")
+                client = shlex.join([sys.executable, "-m", "wsecho", "connect"])
+                done = subprocess.run(
+                    ["/bin/sh", "-c", f"{{ {line.replace('wsecho connect', client)}; }} 2>&1"],
+                    cwd=folder,
+                    env=python_environment(),
+                    capture_output=True,
+                    text=True,
+                    timeout=TIMEOUT,
+                    check=False,
+                )
+                text = done.stdout.replace(f":{ports['ws']}", ":9000").replace(f":{ports['wss']}", ":9443")
+                self.assertEqual((text, done.returncode), (expected, int(status)), line)
