@@ -153,6 +153,9 @@ class ScreenTests(SynchronousTestCase):
         screen = Screen(out, StringIO(), is_terminal=True, has_colours=True, typed=lambda: "hal")
         screen.message("a\x1b[2J")
         self.assertEqual(out.getvalue(), "\r\x1b[K\x1b[32ma\\x1b[2J\x1b[0m\n> hal")
+        screen.end_typing()
+        screen.message("b")
+        self.assertTrue(out.getvalue().endswith("> hal\r\x1b[K\x1b[32mb\x1b[0m\n"), out.getvalue())
 
     def test_no_colours(self) -> None:
         """Without colours a message is escaped, and there is no escape sequence."""

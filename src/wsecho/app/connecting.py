@@ -99,6 +99,13 @@ class Screen:
         """Tell something that is no message; peer's text in it is escaped already."""
         self._write(self._err, f"wsecho: connect: {line}")
 
+    def end_typing(self) -> None:
+        """Erase the prompt, if there is one; no other follows."""
+        if self.typed is not None:
+            self.typed = None
+            self._out.write(_ERASE_LINE)
+            self._out.flush()
+
     def _write(self, stream: TextIO, line: str) -> None:
         if self.typed is None:
             stream.write(f"{line}\n")
@@ -156,7 +163,7 @@ class Conversation:
             raise
         finally:
             self._stop_waiting()
-        self._screen.typed = None
+        self._screen.end_typing()
         return self._status()
 
     def read(self, lines: Iterator[bytes]) -> None:
@@ -335,7 +342,6 @@ def _type(conversation: Conversation, screen: Screen, reactor: Any) -> None:
                 return
         except ValueError as error:
             reactor.callFromThread(conversation.tell, str(error))
-    screen.typed = None
     reactor.callFromThread(conversation.end_of_input)
 
 
