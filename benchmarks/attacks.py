@@ -38,6 +38,7 @@ from benchmarks.processes import (
     Address,
     MemoryWatch,
     Running,
+    environment,
     machine,
     pin,
     running_autobahn,
@@ -217,7 +218,7 @@ def _attack(name: str, address: Address) -> Report:
     command = [sys.executable, "-m", "benchmarks.attackers", name, address.host, str(address.port)]
     if address.certificate is not None:
         command.append(f"--certificate={address.certificate}")
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment()) as process:
         pin(process.pid, CLIENT_CORES)
         try:
             told, _ = process.communicate(timeout=_PLAY_SECONDS)

@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from benchmarks.peer import PING, PONG, TEXT, Ended, Peer, frame
-from benchmarks.processes import CLIENT_CORES, Address, pin
+from benchmarks.processes import CLIENT_CORES, Address, environment, pin
 
 __all__ = ["Bystander", "Served", "bystander"]
 
@@ -58,6 +58,7 @@ class Bystander:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            env=environment(),
         )
         pin(self._process.pid, CLIENT_CORES)
         assert self._process.stdout is not None

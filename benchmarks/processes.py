@@ -29,6 +29,7 @@ __all__ = [
     "Running",
     "cpu_seconds",
     "descriptors",
+    "environment",
     "machine",
     "on_cores",
     "pin",
@@ -171,6 +172,17 @@ def on_cores(cores: frozenset[int]) -> Iterator[None]:
         pin(0, before)
 
 
+def environment() -> dict[str, str]:
+    """The environment of a process that imports these benchmarks, and the same wsecho, in whatever folder it
+    runs."""
+    here = str(Path(__file__).resolve().parent.parent)
+    inherited = os.environ.get("PYTHONPATH")
+    # The wsecho that is imported here: an installed one, which may have its compiled part, or a checkout's.
+    source = str(Path(wsecho.__file__).resolve().parent.parent)
+    path = os.pathsep.join([source, here, *([inherited] if inherited else [])])
+    return os.environ | {"PYTHONPATH": path}
+
+
 @contextmanager
 def running(
     command: Sequence[str],
@@ -189,12 +201,7 @@ def running(
     :param schemes: what it says, in the order in which its addresses are wanted, if that is more than one
     :raises conformance.server.ServerError: it did not start; with what it wrote
     """
-    here = str(Path(__file__).resolve().parent.parent)
-    inherited = os.environ.get("PYTHONPATH")
-    # The wsecho that is imported here: an installed one, which may have its compiled part, or a checkout's.
-    source = str(Path(wsecho.__file__).resolve().parent.parent)
-    path = os.pathsep.join([source, here, *([inherited] if inherited else [])])
-    inside = os.environ | {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1"} | dict(environ or {})
+    inside = environment() | {"PYTHONUNBUFFERED": "1"} | dict(environ or {})
     with on_cores(SERVER_CORES):
         server = Server(command, folder, folder / "server.log", inside)
     try:

@@ -175,7 +175,7 @@ class ConnectionTests(_InABrowser):
         self.page.element("toggle").click()
         self.page.wait_for_state("Closed: 1000")
         self.page.connect("broadcast", "room")
-        self.assertTrue(self.page.lines[-1].body.endswith("/broadcast/room"))
+        self.page.wait(lambda: self.page.lines[-1].body.endswith("/broadcast/room"), True)
 
     def test_server_goes(self) -> None:
         """When the server stops, the page shows its close code and reason."""
