@@ -8,7 +8,21 @@ from autobahn.websocket.protocol import PreparedMessage
 
 from wsecho.wire.deflate import deflated
 
-__all__ = ["Prepared", "prepare", "rest_of_head", "unmasked_frame"]
+__all__ = ["Prepared", "frame_head", "prepare", "rest_of_head", "unmasked_frame"]
+
+
+def frame_head(first: int, size: int, mask_bit: int = 0) -> bytes:
+    """The head of a frame, to the end of the payload length, in the shortest form (RFC 6455 section 5.2).
+
+    :param first: the first byte: FIN, RSV and opcode
+    :param size: of the payload, up to 2**63 - 1
+    :param mask_bit: 0x80 when a masking key follows, else 0
+    """
+    if size <= 125:
+        return struct.pack("!BB", first, mask_bit | size)
+    if size <= 0xFFFF:
+        return struct.pack("!BBH", first, mask_bit | 126, size)
+    return struct.pack("!BBQ", first, mask_bit | 127, size)
 
 
 def unmasked_frame(opcode: int, payload: bytes, rsv: int = 0) -> bytes:
@@ -16,15 +30,7 @@ def unmasked_frame(opcode: int, payload: bytes, rsv: int = 0) -> bytes:
 
     :param payload: up to 2**63 - 1 bytes
     """
-    first = 0x80 | (rsv << 4) | opcode
-    size = len(payload)
-    if size <= 125:
-        head = struct.pack("!BB", first, size)
-    elif size <= 0xFFFF:
-        head = struct.pack("!BBH", first, 126, size)
-    else:
-        head = struct.pack("!BBQ", first, 127, size)
-    return head + payload
+    return frame_head(0x80 | (rsv << 4) | opcode, len(payload)) + payload
 
 
 def rest_of_head(begun: bytes, more: bytes) -> int:

@@ -8,10 +8,11 @@ of the frame. And where Autobahn has no compiled part, it masks byte by byte in 
 from __future__ import annotations
 
 import os
-import struct
 from collections.abc import Callable
 
 from twisted.logger import Logger
+
+from wsecho.wire.frames import frame_head
 
 __all__ = ["MaskSource", "masked_frame", "random_mask"]
 
@@ -52,12 +53,7 @@ def masked_frame(opcode: int, payload: bytes, key: bytes, *, fin: bool = True, r
     """
     first = (fin << 7) | (rsv << 4) | opcode
     size = len(payload)
-    if size <= 125:
-        head = struct.pack("!BB", first, 0x80 | size)
-    elif size <= 0xFFFF:
-        head = struct.pack("!BBH", first, 0x80 | 126, size)
-    else:
-        head = struct.pack("!BBQ", first, 0x80 | 127, size)
+    head = frame_head(first, size, 0x80)
     # One exclusive or of two large numbers: as fast as Python gets.
     repeated = (key * (size // 4 + 1))[:size]
     masked = (int.from_bytes(payload, "little") ^ int.from_bytes(repeated, "little")).to_bytes(size, "little")
