@@ -4,7 +4,7 @@
 
 Each row starts a server of its own, lets peers do one thing, waits until the memory no longer grows, and
 divides the growth of resident memory by their number. The first peers are not counted: what the process
-needs once is theirs. Kernel memory is not in it. ``--write-docs`` writes the table of docs/memory.md.
+needs once is theirs. Kernel memory is not in it. ``--write-docs`` writes the table of docs/topics/memory.md.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = ["ROWS", "Measured", "Row", "main", "measure", "page"]
 
 _KIB = 1024
 _MIB = 1024 * 1024
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "memory.txt"
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "topics" / "memory.txt"
 _SETTLED_SECONDS = 0.5
 _HELD_SECONDS = 1.0
 _SMALL_WINDOW = 16 * _KIB
@@ -177,7 +177,7 @@ def _size(size: float) -> str:
 
 
 def page(measured: Sequence[Measured], *, date: dt.date) -> str:
-    """The part of docs/memory.md that is measured."""
+    """The part of docs/topics/memory.md that is measured."""
     rows = "\n".join(f"| {one.row.what} | {one.row.number:,} | {_size(one.each_bytes)} |" for one in measured)
     return "\n".join(
         [
@@ -196,7 +196,7 @@ def page(measured: Sequence[Measured], *, date: dt.date) -> str:
 def main(arguments: Sequence[str]) -> None:
     """Measure, tell, and write if told to."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.memory")
-    parser.add_argument("--write-docs", action="store_true", help="write the table of docs/memory.md")
+    parser.add_argument("--write-docs", action="store_true", help="write the table of docs/topics/memory.md")
     options = parser.parse_args(arguments)
     pin(0, CLIENT_CORES)
     measured = []

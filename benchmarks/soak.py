@@ -12,7 +12,7 @@ status is 0 when
   and goes by the megabyte, but a leak lifts the floor;
 * after the load the server has as many descriptors as before, and its log no exception that nobody handled.
 
-``--write-docs`` writes the curves of docs/soak.md.
+``--write-docs`` writes the curves of docs/topics/soak.md.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ __all__ = [
 ]
 
 _MIB = 1024 * 1024
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "soak.txt"
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "topics" / "soak.txt"
 BUCKET_SECONDS = 5.0
 """Longer than a scene with a slow consumer, so that each bucket has a moment without one."""
 WARM_UP = 0.4
@@ -215,7 +215,7 @@ def soak(running: Running, seconds: float, seed: int = 0) -> Soak:
 
 
 def page(done: Soak, *, date: dt.date) -> str:
-    """The part of docs/soak.md that is measured."""
+    """The part of docs/topics/soak.md that is measured."""
     seconds = done.samples[-1].seconds
     risen = rise(floor(done.samples))
     counts = "\n".join(f"| {what} | {number:,} |" for what, number in sorted(done.counts.items()))
@@ -250,7 +250,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.soak")
     parser.add_argument("--seconds", type=float, default=75.0)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--write-docs", action="store_true", help="write the curves of docs/soak.md")
+    parser.add_argument("--write-docs", action="store_true", help="write the curves of docs/topics/soak.md")
     options = parser.parse_args(arguments)
     with soaked_wsecho() as running:
         done = soak(running, options.seconds, options.seed)

@@ -1,5 +1,5 @@
-"""Tests for docs/coming-from-qt.md: each name in its tables is there, is of the kind and has the default that
-it says, and is shown by tests that exist."""
+"""Tests for docs/how-to/coming-from-qt.md: each name in its tables is there, is of the kind and has the
+default that it says, and is shown by tests that exist."""
 
 import importlib
 import re
@@ -17,7 +17,7 @@ from tests.checkout import CHECKOUT
 from wsecho.policy.options import OPTIONS
 from wsecho.policy.signals import Signal
 
-PAGE = CHECKOUT / "docs" / "coming-from-qt.md"
+PAGE = CHECKOUT / "docs" / "how-to" / "coming-from-qt.md"
 
 #: Rows for which qt-members says so, and no other.
 NOT_APPLICABLE = {"nativeDescriptor", "setNativeDescriptor", "seed"}

@@ -14,7 +14,7 @@ from xml.etree import ElementTree as ET
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 from websockets.sync.client import connect
 
-from docs._ext import generated
+from docs._ext import generated, pages
 from tests.checkout import CHECKOUT
 from tests.serving import TIMEOUT, python_environment, run_python, serving
 from tests.wire.harness import BINARY, Peer, WireTestCase, close, frame
@@ -97,7 +97,11 @@ class CommandTests(SynchronousTestCase):
 
     def test_toml(self) -> None:
         """Each TOML file that a page shows is a valid configuration."""
-        shown = [toml for page in (TUTORIAL, DOCS / "command-line.md") for toml in _TOML.findall(read(page))]
+        shown = [
+            toml
+            for page in (TUTORIAL, DOCS / "reference" / "command-line.md")
+            for toml in _TOML.findall(read(page))
+        ]
         self.assertEqual(len(shown), 2)
         for toml in shown:
             path = Path(self.mktemp())
@@ -120,28 +124,28 @@ class CommandTests(SynchronousTestCase):
             "stop-timeout",
             "json",
         }
-        others = ("command-line.md", "limitations.md", "draining.md", "admin.md")
+        others = ("reference/command-line.md", "limitations.md", "topics/draining.md", "how-to/admin.md")
         for page in (README, TUTORIAL, *(DOCS / name for name in others)):
             shown = set(re.findall(r"(?<![\w-])--([a-z][a-z-]+)", read(page)))
             self.assertEqual(shown - names - foreign - {"help"}, set(), page.name)
 
 
 class LogTests(SynchronousTestCase):
-    """What docs/logging.md shows."""
+    """What docs/reference/logging.md shows."""
 
     def test_line(self) -> None:
         """The line that the page shows has the keys of its event."""
-        (shown,) = re.findall(r"^```json\n(.+)\n```$", read(DOCS / "logging.md"), re.MULTILINE)
+        (shown,) = re.findall(r"^```json\n(.+)\n```$", read(DOCS / "reference" / "logging.md"), re.MULTILINE)
         line = json.loads(shown)
         self.assertEqual(tuple(line), keys_of(line["event"]))
 
 
 class SupervisorTests(SynchronousTestCase):
-    """What docs/draining.md says of supervisors."""
+    """What docs/topics/draining.md says of supervisors."""
 
     def test_times(self) -> None:
         """Each time that it recommends is longer than the drain; what it calls not enough is not."""
-        page, drain = read(DOCS / "draining.md"), option("drain-timeout").default
+        page, drain = read(DOCS / "topics" / "draining.md"), option("drain-timeout").default
         assert isinstance(drain, float)
         recommended = re.findall(r"(?:TimeoutStopSec|stop-timeout|stopwaitsecs)=([0-9]+)", page)
         self.assertEqual(len(recommended), 3)
@@ -153,7 +157,7 @@ class SupervisorTests(SynchronousTestCase):
 
 
 class SlowConsumerTests(WireTestCase):
-    """What docs/slow-consumers.md says of the log."""
+    """What docs/topics/slow-consumers.md says of the log."""
 
     def channel(self, policy: SlowConsumer) -> tuple[Peer, Peer]:
         """A sender and a receiver that does not read."""
@@ -188,7 +192,9 @@ class SlowConsumerTests(WireTestCase):
         self.clock.advance(10)
         stalled.leave()
         ends = [line for line in self.log if " closed: " in line and "reason=peer-gone" not in line]
-        page = read(DOCS / "slow-consumers.md").partition("<!-- log -->")[2].partition("```\n\n")[0]
+        page = (
+            read(DOCS / "topics" / "slow-consumers.md").partition("<!-- log -->")[2].partition("```\n\n")[0]
+        )
         self.assertEqual(
             [self.facts(line) for line in page.splitlines() if " closed: " in line], [*map(self.facts, ends)]
         )
@@ -201,14 +207,14 @@ class SlowConsumerTests(WireTestCase):
 
 
 class AdminTests(SynchronousTestCase):
-    """docs/admin.md."""
+    """docs/how-to/admin.md."""
 
     def test_commands(self) -> None:
         """Each curl of the page, one after the other, writes what the page says, but for ports and times."""
         curl = shutil.which("curl")
         if curl is None:
             raise SkipTest("curl not found: apt-get install curl")
-        page = read(DOCS / "admin.md")
+        page = read(DOCS / "how-to" / "admin.md")
         shown = re.findall(r"<!-- curl -->\n```shell\ncurl (.+)\n```\n\n```text\n(.+)\n```\n", page)
         self.assertEqual((len(shown), page.count("<!-- curl -->")), (8, 8))
         socket = Path(self.mktemp()).resolve()
@@ -228,7 +234,9 @@ class AdminTests(SynchronousTestCase):
 
     def test_bounds(self) -> None:
         """The bounds that the page names are those of the code."""
-        bounds = read(DOCS / "admin.md").partition("## Bounds\n")[2].partition("These are fixed")[0]
+        bounds = (
+            read(DOCS / "how-to" / "admin.md").partition("## Bounds\n")[2].partition("These are fixed")[0]
+        )
         self.assertEqual(
             re.findall("[0-9]+", bounds),
             [
@@ -337,3 +345,47 @@ class DependencyTests(SynchronousTestCase):
         }
         rows = set(re.findall(r"^\| `([^`]+)` \| ([^|]+) \|", read(DOCS / "dependencies.md"), re.MULTILINE))
         self.assertEqual(rows, declared | extras)
+
+
+class PageTests(SynchronousTestCase):
+    """docs/_ext/pages.py: every page says what it is for, and an index has it."""
+
+    def test_first_sentences(self) -> None:
+        """Each page begins with a sentence."""
+        for page in DOCS.rglob("*.md"):
+            self.assertIn(" ", pages.first_sentence(read(page)), str(page))
+
+    def test_every_page_is_listed(self) -> None:
+        """Each page of a folder that has lists of pages is in one of them, once."""
+        for index in DOCS.rglob("index.md"):
+            listed = pages.listed(read(index))
+            if listed and index.parent != DOCS:
+                written = {
+                    path.relative_to(index.parent).with_suffix("") for path in index.parent.rglob("*.md")
+                }
+                # A folder below with an index of its own is listed by that index.
+                inner = {name for name in listed if name.endswith("/index")}
+                wanted = {
+                    str(name)
+                    for name in written
+                    if str(name) in inner or (f"{name.parent}/index" not in inner and str(name) != "index")
+                }
+                self.assertEqual(sorted(listed), sorted(wanted), str(index))
+
+    def test_list(self) -> None:
+        """A fence becomes a list of titles and first sentences, without their links, and a toctree."""
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        (folder / "one.md").write_text("<!-- x -->\n# One\n\nSays [`a.b` this](x.md),\nand 1.5 more. Rest.\n")
+        self.assertEqual(
+            pages.fill("# Two\n\n```{pages}\none\n```\n", folder),
+            "# Two\n\n* [One](one.md): Says `a.b` this, and 1.5 more.\n"
+            "\n```{toctree}\n:hidden:\n\none\n```\n",
+        )
+        self.assertRaises(FileNotFoundError, pages.fill, "```{pages}\nthree\n```\n", folder)
+
+    def test_no_sentence(self) -> None:
+        """A page that begins with something else is an error."""
+        for text in ("# One\n", "# One\n\n## Two\n\nText.", "# One\n\n```shell\nls\n```", "# One\n\nNo end"):
+            self.assertRaises(ValueError, pages.first_sentence, text)
+        self.assertRaises(ValueError, pages.first_sentence, "Text.")

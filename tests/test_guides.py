@@ -111,9 +111,9 @@ class GuideTestCase(TestCase):
 
 
 class WritingAServerTests(GuideTestCase):
-    """docs/writing-a-server.md."""
+    """docs/how-to/writing-a-server.md."""
 
-    page = "writing-a-server.md"
+    page = "how-to/writing-a-server.md"
 
     def setUp(self) -> None:
         """Choose where certificates are made, by the tests that need them."""
@@ -325,9 +325,9 @@ class WritingAServerTests(GuideTestCase):
 
 
 class DrainingTests(GuideTestCase):
-    """docs/draining.md."""
+    """docs/topics/draining.md."""
 
-    page = "draining.md"
+    page = "topics/draining.md"
 
     def test_every_block(self) -> None:
         """Each block of the page is run."""
@@ -352,9 +352,9 @@ class DrainingTests(GuideTestCase):
 
 
 class ComingFromAsyncioTests(GuideTestCase):
-    """docs/coming-from-asyncio.md."""
+    """docs/how-to/coming-from-asyncio.md."""
 
-    page = "coming-from-asyncio.md"
+    page = "how-to/coming-from-asyncio.md"
 
     def test_every_block(self) -> None:
         """Each block of the page is run."""
@@ -408,9 +408,9 @@ class ComingFromAsyncioTests(GuideTestCase):
 
 
 class ComingFromQtTests(GuideTestCase):
-    """docs/coming-from-qt.md; its tables have tests of their own."""
+    """docs/how-to/coming-from-qt.md; its tables have tests of their own."""
 
-    page = "coming-from-qt.md"
+    page = "how-to/coming-from-qt.md"
 
     def test_every_block(self) -> None:
         """Each block of the page is run."""
@@ -428,11 +428,11 @@ class ComingFromQtTests(GuideTestCase):
 
 
 class ComparisonTests(TestCase):
-    """What docs/coming-from-asyncio.md says beside its blocks."""
+    """What docs/how-to/coming-from-asyncio.md says beside its blocks."""
 
     def test_defaults(self) -> None:
         """The defaults in the table are those of websockets and of wsecho."""
-        text = (CHECKOUT / "docs" / "coming-from-asyncio.md").read_text(encoding="utf-8")
+        text = (CHECKOUT / "docs" / "how-to" / "coming-from-asyncio.md").read_text(encoding="utf-8")
         rows = re.findall(r"^\| `(\w+)` \| (\S+) \| `(\w+)` \| (\S+) \|$", text, re.MULTILINE)
         self.assertEqual(len(rows), 7)
         theirs = inspect.signature(asyncio_connect.__init__).parameters

@@ -1,4 +1,4 @@
-"""Tests for docs/reference/: every public name is there, and every public member says what it is."""
+"""Tests for docs/reference/api/: every public name is there, and every public member says what it is."""
 
 import inspect
 import re
@@ -12,7 +12,7 @@ from docs._ext import reference
 from tests.checkout import CHECKOUT
 from wsecho.wire.observed import IObserver
 
-FOLDER = CHECKOUT / "docs" / "reference"
+FOLDER = CHECKOUT / "docs" / "reference" / "api"
 
 
 def marked() -> list[str]:

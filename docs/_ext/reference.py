@@ -31,7 +31,7 @@ _MARK = re.compile(r"^<!-- reference: ([\w.]+)(?:: ([\w, ]+))? -->$", re.MULTILI
 _INDEX_MARK = "<!-- reference-index -->"
 _TITLE = re.compile(r"^# (.+)$", re.MULTILINE)
 _FIRST_SENTENCE = re.compile(r".*?[.:;](?=\s|$)|.*", re.DOTALL)
-_FOLDER = Path(__file__).resolve().parent.parent / "reference"
+_FOLDER = Path(__file__).resolve().parent.parent / "reference" / "api"
 
 #: Public for other modules of wsecho, not for programs: what the wire tells a socket, and how a server hands
 #: one out.

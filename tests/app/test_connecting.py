@@ -176,12 +176,12 @@ class LineTests(SynchronousTestCase):
 
 
 class ProcessTests(SynchronousTestCase):
-    """docs/connect.md, against a running server."""
+    """docs/how-to/connect.md, against a running server."""
 
     def test_page(self) -> None:
         """Each command of the page writes what the page says and ends with the status it says, over TLS as
         well."""
-        page = (CHECKOUT / "docs" / "connect.md").read_text(encoding="utf-8")
+        page = (CHECKOUT / "docs" / "how-to" / "connect.md").read_text(encoding="utf-8")
         shown = re.findall(
             r"<!-- status ([0-9]) -->\n```shell\n([^\n]+)\n```\n\n```text\n(.*?)```\n", page, re.DOTALL
         )

@@ -120,7 +120,7 @@ class ProvideTests(SynchronousTestCase):
 
     def test_documented(self) -> None:
         """The lines that the documentation shows are those that are logged."""
-        page = (CHECKOUT / "docs" / "limits.md").read_text(encoding="utf-8")
+        page = (CHECKOUT / "docs" / "reference" / "limits.md").read_text(encoding="utf-8")
         shown = re.findall(r"^```text\n(.*)\n```$", page, re.MULTILINE)
         _, raised = self.provide(10000, System(1024, 524288))
         _, lowered = self.provide(10000, System(1024, 4096))

@@ -1,4 +1,4 @@
-"""The examples of docs/test-endpoints.md, each tried with the client of `websockets`, on ws and on wss."""
+"""The examples of docs/how-to/test-endpoints.md, each tried with the client of `websockets`, ws and wss."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from benchmarks.memory import PAGE, ROWS, Measured, main, measure, page
 
 
 class PageTests(SynchronousTestCase):
-    """The part of docs/memory.md that is measured."""
+    """The part of docs/topics/memory.md that is measured."""
 
     def test_rows(self) -> None:
         """Each row tells what it is, on how many it was measured, and how much each took."""

@@ -103,7 +103,7 @@ class ShortSoakTests(SynchronousTestCase):
 
 
 class PageTests(SynchronousTestCase):
-    """The part of docs/soak.md that is measured."""
+    """The part of docs/topics/soak.md that is measured."""
 
     def test_page(self) -> None:
         """The page tells when and on what, draws both curves, and counts what was done."""

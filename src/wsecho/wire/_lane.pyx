@@ -4,7 +4,7 @@
 Rules of this file: it is a short cut, never a second protocol. It takes whole, unfragmented, uncompressed,
 valid data frames of an open connection; from the first byte of anything else, bytes go to Autobahn as they
 came. What is allowed, and what happens to a message, stands elsewhere. Without this module wsecho does the
-same, more slowly; wsecho.wire.lane is its face, docs/path-of-a-frame.md tells how it works.
+same, more slowly; wsecho.wire.lane is its face, docs/topics/path-of-a-frame.md tells how it works.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE

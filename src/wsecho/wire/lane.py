@@ -3,7 +3,7 @@
 Rules of this file: the lane is a short cut for ordinary frames, never a second protocol. A connection has a
 lane only when nothing in its class or its options looks at single frames, or changes them, on the way
 between ``dataReceived`` and ``onMessage``, or between ``sendMessage`` and the link; else Autobahn does all,
-as it does without the compiled part. docs/path-of-a-frame.md tells the rest.
+as it does without the compiled part. docs/topics/path-of-a-frame.md tells the rest.
 """
 
 from __future__ import annotations
