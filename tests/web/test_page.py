@@ -11,7 +11,7 @@ from wsecho.policy.http import HttpAnswer, render
 from wsecho.web.page import CONTENT_SECURITY_POLICY, page
 
 _STATIC = files("wsecho.web") / "static"
-_PATHS = ("/", "/console.css", "/console.js", "/favicon.svg")
+_PATHS = ("/", "/base.css", "/console.css", "/console.js", "/favicon.svg", "/plot.js", "/theme.js")
 
 
 class _Elements(HTMLParser):
@@ -65,9 +65,12 @@ class PageTests(SynchronousTestCase):
             types,
             {
                 "/": "text/html; charset=utf-8",
+                "/base.css": "text/css; charset=utf-8",
                 "/console.css": "text/css; charset=utf-8",
                 "/console.js": "text/javascript; charset=utf-8",
                 "/favicon.svg": "image/svg+xml; charset=utf-8",
+                "/plot.js": "text/javascript; charset=utf-8",
+                "/theme.js": "text/javascript; charset=utf-8",
             },
         )
 
@@ -141,7 +144,7 @@ class FileTests(SynchronousTestCase):
             for name in ("href", "src")
             if (value := attributes.get(name)) is not None
         ]
-        self.assertEqual({f"/{reference}" for reference in references}, set(_PATHS[1:]))
+        self.assertEqual({f"/{reference}" for reference in references} - set(_PATHS), set())
 
     def test_no_other_server(self) -> None:
         """No file names another server: no address but the name space of SVG, no import, no url()."""

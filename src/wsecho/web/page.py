@@ -10,14 +10,15 @@ only content; nothing of a request gets into it.
 It must not know sockets or WebSocket; what is no page here is somebody else's to answer.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.resources import files
+from pathlib import PurePath
 from types import MappingProxyType
 from typing import Final
 
 from wsecho.policy.http import HttpAnswer
 
-__all__ = ["CONTENT_SECURITY_POLICY", "page"]
+__all__ = ["CONTENT_SECURITY_POLICY", "answer_with", "page", "static_answers"]
 
 #: What the page may do in a browser. ``'self'`` in connect-src covers ws and wss of the same host and port
 #: (CSP level 3). The two about trusted types make any use of innerHTML and the like an error in browsers that
@@ -36,27 +37,37 @@ _HEADERS: Final = (
     ("Cache-Control", "no-cache"),
 )
 
-# (path, file, Content-Type)
-_FILES: Final = (
-    ("/", "index.html", "text/html; charset=utf-8"),
-    ("/console.css", "console.css", "text/css; charset=utf-8"),
-    ("/console.js", "console.js", "text/javascript; charset=utf-8"),
-    ("/favicon.svg", "favicon.svg", "image/svg+xml; charset=utf-8"),
-)
+_TYPES: Final = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml; charset=utf-8",
+}
+
+#: What the client's page consists of, beside its document.
+_FILES: Final = ("base.css", "console.css", "console.js", "favicon.svg", "plot.js", "theme.js")
 
 
-def _read_answers() -> Mapping[str, HttpAnswer]:
+def answer_with(name: str, content: bytes) -> HttpAnswer:
+    """Return the answer that sends a file, with the headers above.
+
+    :param name: of the file; its ending decides about the Content-Type.
+    """
+    content_type = _TYPES[PurePath(name).suffix]
+    return HttpAnswer(200, (("Content-Type", content_type), *_HEADERS), content)
+
+
+def static_answers(document: str, names: Iterable[str]) -> Mapping[str, HttpAnswer]:
+    """Return the answers of a page, by path: a document of ``static/`` under ``/``, files by their names."""
     folder = files("wsecho.web") / "static"
+    paths = {"/": document} | {f"/{name}": name for name in names}
     return MappingProxyType(
-        {
-            path: HttpAnswer(200, (("Content-Type", content_type), *_HEADERS), (folder / name).read_bytes())
-            for path, name, content_type in _FILES
-        }
+        {path: answer_with(name, (folder / name).read_bytes()) for path, name in paths.items()}
     )
 
 
 # Read at import: an installation without its files fails at the start, not at the first visitor.
-_ANSWERS: Final = _read_answers()
+_ANSWERS: Final = static_answers("index.html", _FILES)
 
 
 def page(path: str) -> HttpAnswer | None:
