@@ -10,6 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.serving import run_python
 
+PLUGIN = "wsecho.testing.plugin"
+
 #: The suite of a client that blocks.
 BLOCKING = """
 from websockets.exceptions import ConnectionClosed
@@ -64,6 +66,12 @@ def test_two(wsecho):
 """
 
 
+def plugin_arguments() -> list[str]:
+    """What tells pytest about the plugin in a checkout that is not installed, and so has no entry points."""
+    known = any(entry.value == PLUGIN for entry in metadata.entry_points(group="pytest11"))
+    return [] if known else ["-p", PLUGIN]
+
+
 class PluginTests(SynchronousTestCase):
     """The fixtures."""
 
@@ -77,9 +85,8 @@ class PluginTests(SynchronousTestCase):
 
     def pytest(self, folder: Path, *arguments: str) -> str:
         """Run a suite; what pytest writes."""
-        # A checkout that is not installed has no entry points.
-        plugin = [] if _is_installed() else ["-p", "wsecho.testing.plugin"]
-        return run_python("-m", "pytest", "-p", "no:cacheprovider", *plugin, *arguments, cwd=folder)
+        options = [*plugin_arguments(), "-p", "no:cacheprovider", *arguments]
+        return run_python("-m", "pytest", *options, cwd=folder)
 
     def test_blocking(self) -> None:
         """Tests that block use a server with ws, one with wss, and one with options of their own."""
@@ -111,7 +118,3 @@ class PluginTests(SynchronousTestCase):
         """The plugin installs no reactor: a suite may choose its own."""
         script = "import sys, wsecho.testing.plugin; print('twisted.internet.reactor' in sys.modules)"
         self.assertEqual(run_python("-c", script), "False\n")
-
-
-def _is_installed() -> bool:
-    return any(entry.value == "wsecho.testing.plugin" for entry in metadata.entry_points(group="pytest11"))
