@@ -87,7 +87,8 @@ class InstallationTests(SynchronousTestCase):
                 self.assertEqual(client.recv(timeout=TIMEOUT), message)
 
     def test_wheel(self) -> None:
-        """A wheel serves by twistd, `wsecho` and `python -m wsecho`; uninstalled, it leaves Twisted whole."""
+        """A wheel serves by twistd, `wsecho` and `python -m wsecho`, and brings fixtures for pytest;
+        uninstalled, it leaves Twisted whole."""
         installation = Installation(self.folder)
         installation.pip("install", str(build("wheel", self.checkout, self.folder / "dist")))
         self.assert_serves(installation)
@@ -101,6 +102,10 @@ class InstallationTests(SynchronousTestCase):
         installation.run("python", "-c", "import wsecho")
         if os.environ.get("WSECHO_REQUIRE_LANE") == "1":
             installation.run("python", "-c", "import wsecho.wire._lane")
+        installation.pip("install", "pytest")
+        suite = self.folder / "test_fixture.py"
+        suite.write_text("def test(wsecho_tls): assert wsecho_tls.ssl_context()\n", encoding="utf-8")
+        self.assertIn("1 passed", installation.run("python", "-m", "pytest", str(suite)))
         installation.pip("uninstall", "--yes", "wsecho")
         installation.run("python", "-c", "import twisted.internet.reactor, twisted.plugins, autobahn")
         self.assertRaises(AssertionError, installation.run, "python", "-c", "import wsecho")

@@ -22,6 +22,7 @@ from websockets.sync.client import connect as connect_program
 from tests.app.servers import twistd
 from tests.checkout import CHECKOUT
 from tests.serving import TIMEOUT, python_environment, run_python, serving
+from tests.testing.test_plugin import plugin_arguments
 from wsecho import (
     ConnectError,
     ConnectFailed,
@@ -322,6 +323,43 @@ class WritingAServerTests(GuideTestCase):
         result = unittest.TestResult()
         unittest.defaultTestLoader.loadTestsFromTestCase(case).run(result)
         self.assertEqual((result.testsRun, result.errors, result.failures), (2, [], []))
+
+
+class TestingTests(GuideTestCase):
+    """docs/how-to/testing.md."""
+
+    page = "how-to/testing.md"
+
+    def run_suite(self, name: str, *arguments: str) -> str:
+        """Write a block into a file of an empty folder, and run Python there with `arguments`."""
+        folder = Path(self.mktemp()).resolve()
+        folder.mkdir()
+        (folder / "test_client.py").write_text(self.blocks()[name], encoding="utf-8")
+        return run_python("-m", *arguments, cwd=folder)
+
+    def run_pytest(self, name: str) -> str:
+        """Run a block with pytest, and with the plugin where wsecho is not installed."""
+        return self.run_suite(name, "pytest", *plugin_arguments(), "-p", "no:cacheprovider")
+
+    def test_every_block(self) -> None:
+        """Each block of the page is run."""
+        self.assert_all_run(TestingTests)
+
+    def test_pytest(self) -> None:
+        """The suite for pytest passes."""
+        self.assertIn("4 passed", self.run_pytest("pytest"))
+
+    def test_pytest_asyncio(self) -> None:
+        """The one whose client is asyncio's passes."""
+        self.assertIn("1 passed", self.run_pytest("pytest-asyncio"))
+
+    def test_unittest(self) -> None:
+        """The one for unittest passes."""
+        self.assertIn("OK", self.run_suite("unittest", "unittest", "test_client"))
+
+    def test_trial(self) -> None:
+        """The one for trial passes."""
+        self.assertIn("PASSED (successes=2)", self.run_suite("trial", "twisted.trial", "test_client"))
 
 
 class DrainingTests(GuideTestCase):

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import re
 import signal
-import sys
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
-from twisted.internet.task import Clock
 from twisted.logger import ILogObserver, Logger, LogLevel, LogPublisher
 from twisted.python.failure import Failure
 from twisted.python.log import LogPublisher as LegacyPublisher
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from wsecho.app.json_log import CannotLog, json_line, json_observer
-from wsecho.app.options import Options
-from wsecho.app.tap import makeService
+from wsecho.app.json_log import json_line
 from wsecho.policy.log_keys import EVERY_LINE, LOG_KEYS, OTHER_LINES, keys_of
 
 from .servers import CLOSING_SOON, HELLO, Child, connect, open_websocket, request, start, twistd
@@ -132,77 +127,6 @@ class LineTests(SynchronousTestCase):
         """A line that cannot be put together is a line nevertheless."""
         self.log.info("{nothing}")
         self.assertIn("nothing", self.records()[0]["text"])
-
-
-class ObserverTests(SynchronousTestCase):
-    """`json_observer`: where the lines go."""
-
-    def setUp(self) -> None:
-        """Leave the signal that rotates as it was."""
-        self.addCleanup(signal.signal, signal.SIGUSR1, signal.getsignal(signal.SIGUSR1))
-        signal.signal(signal.SIGUSR1, signal.SIG_DFL)
-
-    def line_for(self, twistd_options: dict[str, Any] | None) -> str:
-        """What an observer with these options of twistd's writes to the standard output."""
-        out = io.StringIO()
-        self.patch(sys, "stdout", out)
-        json_observer(twistd_options, Clock())({"log_time": 0.0, "log_format": "hello"})
-        return out.getvalue()
-
-    def test_standard_output(self) -> None:
-        """In the foreground without a log file, and without twistd, lines go to the standard output."""
-        for options in (
-            None,
-            {"nodaemon": 1},
-            {"debug": 1, "logfile": None},
-            {"nodaemon": 1, "logfile": "-"},
-        ):
-            self.assertEqual(check(self, self.line_for(options)[:-1])["text"], "hello", options)
-
-    def test_refused(self) -> None:
-        """Syslog, an observer of the operator's, and the output that a daemon lacks are refused in a line."""
-        for options, words in (
-            ({"syslog": 1}, "--log-format=json does not go with twistd's --syslog; accepted are --logfile"),
-            ({"logger": "x", "nodaemon": 1}, "--log-format=json does not go with twistd's --logger"),
-            ({"logfile": "-"}, "--logfile=-: a daemon has no standard output"),
-            ({"logfile": "missing/x.log"}, "--logfile=missing/x.log: No such file or directory"),
-        ):
-            error = self.assertRaises(CannotLog, json_observer, options, Clock())
-            self.assertTrue(str(error).startswith(words), str(error))
-
-    def test_file(self) -> None:
-        """With --logfile lines go to that file, which SIGUSR1 rotates in the reactor's own time."""
-        os.mkdir(folder := self.mktemp())
-        path, calls = os.path.join(folder, "x.log"), []
-
-        class Reactor(Clock):
-            def callFromThread(self, call: Any) -> None:
-                calls.append(call)
-
-        observer = json_observer({"nodaemon": 1, "logfile": path}, Reactor())
-        observer({"log_time": 0.0, "log_format": "hello"})
-        os.kill(os.getpid(), signal.SIGUSR1)
-        self.assertEqual(len(calls), 1)
-        calls[0]()
-        observer({"log_time": 0.0, "log_format": "again"})
-        for name, text in ((f"{path}.1", "hello"), (path, "again")):
-            with open(name, encoding="ascii") as file:
-                self.assertEqual(check(self, file.read()[:-1])["text"], text)
-
-    def test_signal_is_taken(self) -> None:
-        """A handler that somebody has set for SIGUSR1 stays."""
-        os.mkdir(folder := self.mktemp())
-        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-        json_observer({"nodaemon": 1, "logfile": os.path.join(folder, "x.log")}, Clock())
-        self.assertEqual(signal.getsignal(signal.SIGUSR1), signal.SIG_IGN)
-
-    def test_refused_by_command(self) -> None:
-        """What is refused ends the program with its line."""
-        options = Options()
-        options.parseOptions(["--log-format=json"])
-        options.parent = {"syslog": 1}  # type: ignore[assignment]
-        ended = self.assertRaises(SystemExit, makeService, options, Clock())
-        self.assertTrue(str(ended.code).startswith("wsecho: --log-format=json does not go with"))
 
 
 class RunTests(TestCase):

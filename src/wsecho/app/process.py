@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING, Any, Final
 from twisted.internet.error import ReactorNotRunning
 from twisted.logger import Logger
 
+from wsecho.app.log_output import flush_all
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
@@ -41,6 +43,7 @@ def exit_at_once(status: int) -> None:
     twistd has no other way to say, after its reactor has run, that something failed: it returns, and that is
     status 0.
     """
+    flush_all()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)

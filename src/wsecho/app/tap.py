@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from wsecho.app.configuration import ConfigurationError
-from wsecho.app.json_log import CannotLog, json_observer
+from wsecho.app.log_output import CannotLog, json_observer, text_observer
 from wsecho.app.options import Options
 from wsecho.app.process import Process
 from wsecho.app.service import build_service, say_on_stderr
@@ -36,8 +36,8 @@ def makeService(options: Options, reactor: Any = None) -> WebSocketService:
             process=Process(reactor),
             say=None if _logs_to_terminal(options.parent) else say_on_stderr,
         )
-        if configuration.text("log-format") == "json":
-            service.log_observer = json_observer(options.parent, reactor)
+        observer = json_observer if configuration.text("log-format") == "json" else text_observer
+        service.log_observer = observer(options.parent, reactor)
     except (ConfigurationError, CannotLog) as error:
         raise SystemExit(f"wsecho: {error}") from None
     return service

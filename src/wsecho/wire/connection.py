@@ -26,12 +26,12 @@ from wsecho.policy.close_codes import cut_reason, may_be_received, may_be_sent
 from wsecho.policy.end_reasons import End, EndReason, reason_for_code
 from wsecho.policy.lifecycle import Event, Phase, follow
 from wsecho.policy.proxies import PeerAddress
-from wsecho.policy.text import escape_peer_text
 from wsecho.wire.beneath import SilentLogger
 from wsecho.wire.failures import is_tls_failure
 from wsecho.wire.intake import Intake
 from wsecho.wire.interfaces import IService
 from wsecho.wire.link import Hold, Link
+from wsecho.wire.log_lines import log_end
 from wsecho.wire.start import Start
 
 __all__ = ["Connection", "next_id"]
@@ -177,7 +177,7 @@ class Connection(Start, Intake):
         self._forget_input()
         self._connectionLost(reason)
         self.factory.connection_lost(self)
-        self._log_end()
+        log_end(self, self.factory.reactor.seconds())
 
     def _connectionLost(self, reason: Failure) -> None:
         # What Autobahn's own does, which on the way colours words of debug lines that nobody sees.
@@ -516,74 +516,3 @@ class Connection(Start, Intake):
             if call is not None:
                 call.cancel()
                 setattr(self, name, None)
-
-    # -- the log: one line when a connection opens, one when it ends ------------------------------------
-
-    def _log_open(self) -> None:
-        subprotocol = escape_peer_text(self.websocket_protocol_in_use or "") or None
-        # Put together here, and not by the log: its formatter takes ten times as long.
-        line = (
-            f'{self.id} open: peer={self.peer} path="{self._described_path}" '
-            f'origin="{self._described_origin or "-"}" subprotocol="{subprotocol or "-"}"'
-        )
-        _log.info(
-            "{line}",
-            line=line,
-            event="open",
-            id=self.id,
-            peer=self.peer,
-            path=self._described_path,
-            origin=self._described_origin,
-            subprotocol=subprotocol,
-        )
-
-    def _log_end(self) -> None:
-        end = self.end
-        assert end is not None
-        now = self.factory.reactor.seconds()
-        stats = self.trafficStats
-        was_open = self._opened_at is not None
-        ended = "clean" if self.closed_cleanly else "cut"
-        seconds = now - (self._started_at if self._opened_at is None else self._opened_at)
-        received, received_bytes = stats.incomingWebSocketMessages, stats.incomingOctetsAppLevel
-        sent, sent_bytes = stats.outgoingWebSocketMessages, stats.outgoingOctetsAppLevel
-        dropped = self.link.outbox.dropped
-        close_reason = escape_peer_text(self.remoteCloseReason) if self.remoteCloseReason else None
-        line = (
-            f"{self.id} {'closed' if was_open else 'not opened'}: reason={end.reason.value} "
-            f"code={end.code or '-'} status={end.status or '-'} ended={ended} "
-            f'peer={self.peer} path="{self._described_path or "-"}" origin="{self._described_origin or "-"}" '
-            f"seconds={seconds:.3f} received={received}/{received_bytes} sent={sent}/{sent_bytes} "
-            f'dropped={dropped} close_reason="{close_reason or "-"}"'
-        )
-        _log.info(
-            "{line}",
-            line=line,
-            event="closed" if was_open else "not-opened",
-            id=self.id,
-            reason=end.reason.value,
-            code=end.code,
-            status=end.status,
-            ended=ended,
-            peer=self.peer,
-            path=self._described_path,
-            origin=self._described_origin,
-            seconds=round(seconds, 6),
-            received=received,
-            received_bytes=received_bytes,
-            sent=sent,
-            sent_bytes=sent_bytes,
-            dropped=dropped,
-            close_reason=close_reason,
-        )
-
-    def _log_message(self, direction: str, payload: bytes, is_binary: bool) -> None:
-        _log.info(
-            '{id} {direction} {type} {size}: "{payload}"',
-            event="message",
-            id=self.id,
-            direction=direction,
-            type="binary" if is_binary else "text",
-            size=len(payload),
-            payload=escape_peer_text(payload),
-        )

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from wsecho.wire.log_lines import log_message
+
 __all__ = ["Fragments"]
 
 
@@ -23,7 +25,7 @@ class Fragments:
 
     def __init__(self, connection: Any, payload: bytes, is_binary: bool) -> None:
         if connection.factory.debug:
-            connection._log_message("sent", payload, is_binary)
+            log_message(connection, "sent", payload, is_binary)
         stats = connection.trafficStats
         stats.outgoingWebSocketMessages += 1
         stats.outgoingOctetsAppLevel += len(payload)

@@ -18,6 +18,7 @@ from wsecho.policy.end_reasons import EndReason
 from wsecho.policy.lifecycle import Event, Phase
 from wsecho.wire.connection import Connection
 from wsecho.wire.link import Hold
+from wsecho.wire.log_lines import log_message, log_open
 
 __all__ = ["Messages"]
 
@@ -65,7 +66,7 @@ class Messages(Connection):
         self._advance(Event.OPENED)
         self._opened_at = self.factory.reactor.seconds()
         self.factory.connection_opened(self)
-        self._log_open()
+        log_open(self)
         self._enter_lane()
         try:
             self._tell_opened()
@@ -183,7 +184,7 @@ class Messages(Connection):
         if self.factory.settings.max_message_rate and not self._is_within_rate():
             return
         if self.factory.debug:
-            self._log_message("received", payload, isBinary)
+            log_message(self, "received", payload, isBinary)
         try:
             self.onMessage(payload, isBinary)
         except Exception:
@@ -276,7 +277,7 @@ class Messages(Connection):
             self.close_slow()
             return
         if self.factory.debug:
-            self._log_message("sent", payload, isBinary)
+            log_message(self, "sent", payload, isBinary)
         # Autobahn applies the limit for what arrives to what is sent as well, and after compression, which
         # makes incompressible messages of exactly the limit larger than it: such a message could not be
         # echoed.

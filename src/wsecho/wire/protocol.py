@@ -32,6 +32,7 @@ from wsecho.wire.deflate import Acceptance, ServerDeflate
 from wsecho.wire.frames import Prepared, unmasked_frame
 from wsecho.wire.lane import lane_for
 from wsecho.wire.link import Hold
+from wsecho.wire.log_lines import log_message
 from wsecho.wire.messages import Messages
 from wsecho.wire.peer_certificate import peer_certificate
 from wsecho.wire.start import Lazy
@@ -479,7 +480,7 @@ class ServerProtocol(Asked, Messages, AutobahnServerProtocol):  # type: ignore[m
         is_compressed = bool(frame[0] & 0x40)
         if self.factory.debug:
             payload = prepared.payload if is_compressed else frame[len(frame) - size :]
-            self._log_message("sent", payload, frame[0] & 0x0F == 2)
+            log_message(self, "sent", payload, frame[0] & 0x0F == 2)
         stats = self.trafficStats
         stats.outgoingWebSocketFrames += 1
         stats.outgoingWebSocketMessages += 1
