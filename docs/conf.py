@@ -14,7 +14,7 @@ author = "wsecho contributors"
 copyright = "2026, wsecho contributors"
 version = release = _project["version"]
 
-extensions = ["myst_parser", "pages", "generated", "reference", "qt_members"]
+extensions = ["myst_parser", "pages", "commands", "generated", "reference", "qt_members"]
 myst_enable_extensions = ["deflist", "fieldlist"]
 myst_heading_anchors = 3
 nitpicky = True

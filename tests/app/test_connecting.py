@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import re
-import shlex
-import subprocess
-import sys
 from io import BytesIO, StringIO
-from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.checkout import CHECKOUT
-from tests.serving import TIMEOUT, python_environment, run_python, serving
 from wsecho.app.connecting import BAD_INPUT, CLEAN, LOST, OTHER_CODE, Conversation, Screen, lines_of
 from wsecho.policy.enumerations import SocketError
 from wsecho.wire.client import ClientRequest
@@ -173,39 +166,3 @@ class LineTests(SynchronousTestCase):
             stream = BytesIO(b"a\r\n\nbc\nd")
             lines = lines_of(lambda _, stream=stream, size=size: stream.read(size))  # type: ignore[misc]
             self.assertEqual(list(lines), [b"a", b"", b"bc", b"d"])
-
-
-class ProcessTests(SynchronousTestCase):
-    """docs/how-to/connect.md, against a running server."""
-
-    def test_page(self) -> None:
-        """Each command of the page writes what the page says and ends with the status it says, over TLS as
-        well."""
-        page = (CHECKOUT / "docs" / "how-to" / "connect.md").read_text(encoding="utf-8")
-        shown = re.findall(
-            r"<!-- status ([0-9]) -->\n```shell\n([^\n]+)\n```\n\n```text\n(.*?)```\n", page, re.DOTALL
-        )
-        self.assertEqual((len(shown), page.count("<!-- status")), (5, 5))
-        folder = Path(self.mktemp()).resolve()
-        folder.mkdir()
-        run_python("-m", "wsecho", "make-certificate", "--directory=development", cwd=folder)
-        command = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()", "--nodaemon"]
-        command += ["--pidfile=", "wsecho", "--port=0", "--host=127.0.0.1"]
-        command += ["--listen-tls=tcp:0:interface=127.0.0.1", "--certificate=development/certificate.pem"]
-        command += ["--private-key=development/private-key.pem", "--max-message-size=100"]
-        with serving(command, cwd=folder, env=python_environment(), listeners=2) as urls:
-            ports = {url.partition(":")[0]: url.rstrip("/").rpartition(":")[2] for url in urls}
-            for status, written, expected in shown:
-                line = written.replace(":9000", f":{ports['ws']}").replace(":9443", f":{ports['wss']}")
-                client = shlex.join([sys.executable, "-m", "wsecho", "connect"])
-                done = subprocess.run(
-                    ["/bin/sh", "-c", f"{{ {line.replace('wsecho connect', client)}; }} 2>&1"],
-                    cwd=folder,
-                    env=python_environment(),
-                    capture_output=True,
-                    text=True,
-                    timeout=TIMEOUT,
-                    check=False,
-                )
-                text = done.stdout.replace(f":{ports['ws']}", ":9000").replace(f":{ports['wss']}", ":9443")
-                self.assertEqual((text, done.returncode), (expected, int(status)), line)

@@ -128,8 +128,6 @@ class ServerProtocol(Asked, Messages, AutobahnServerProtocol):  # type: ignore[m
         if lane is not None:
             self.lane = lane
             self.link.attach(lane)
-        if self.factory.sampler is not None:
-            self.factory.sampler.opened(self)
 
     # -- the opening handshake -------------------------------------------------------------------------------
 

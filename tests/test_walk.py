@@ -1,0 +1,178 @@
+"""The first hour, walked through; and tests for tests/walk.py: it notices what is not as the page says."""
+
+import os
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from docs._ext.commands import ROOT, commands, fences
+from tests import walk
+from tests.checkout import CHECKOUT
+from tests.walk import Walk, WalkError, is_same, without_log
+
+#: Seconds for the pages of one test.
+_TIMEOUT = 180
+
+_SERVER = """<!-- serve -->
+```shell
+trap 'echo bye; exit_now=1' INT
+echo listening on ws://127.0.0.1:1/
+until [ "$exit_now" ]; do sleep 0.05; done
+true
+```
+"""
+
+
+class PageTests(SynchronousTestCase):
+    """The pages, as a reader goes through them."""
+
+    def assert_walk(self, *pages: str) -> None:
+        """Each command of the pages does what they say."""
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.walk", *pages],
+            cwd=CHECKOUT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=_TIMEOUT,
+            check=False,
+        )
+        self.assertEqual(done.returncode, 0, done.stdout)
+
+    def test_first_hour(self) -> None:
+        """README and tutorial, one after the other in one fresh checkout."""
+        self.assert_walk("README.md", "docs/tutorial.md")
+
+    def test_recipes(self) -> None:
+        """Each page of how-tos with commands, in a fresh checkout of its own."""
+        pages = sorted({one.page for one in commands() if one.page.startswith("docs/how-to/")})
+        self.assertIn("docs/how-to/tls.md", pages)
+        for page in pages:
+            self.assert_walk(page)
+
+
+class WalkTests(SynchronousTestCase):
+    """A walk through a small page."""
+
+    def walk(self, page: str) -> str:
+        """Walk through a page, and return what was said."""
+        folder = Path(self.mktemp()).resolve()
+        folder.mkdir()
+        said: list[str] = []
+        way = Walk(folder, os.environ, said.append)
+        try:
+            for fence in fences(page, "page"):
+                way.step(fence)
+            way.end()
+        finally:
+            way.close()
+        return "".join(said)
+
+    def assert_noticed(self, page: str, what: str) -> None:
+        """The walk ends with an error of these words."""
+        self.assertIn(what, str(self.assertRaises(WalkError, self.walk, page)))
+
+    def test_output(self) -> None:
+        """What a command writes is compared, both streams, and without the log of a server."""
+        log = "2026-11-27T03:00:00+0000 [-] log"
+        page = f"```shell\necho a; echo b >&2\necho '{log}'\n```\n\n```text\na\nb\n```\n"
+        self.assertEqual(self.walk(page), f"$ echo a; echo b >&2\necho '{log}'\na\nb\n{log}\n")
+        self.assert_noticed(page.replace("a\nb\n```", "a\n```"), "the page shows another output:\na\n")
+
+    def test_one_terminal(self) -> None:
+        """A command finds what the one before it left: variables and folders."""
+        self.walk("```shell\nx=1; cd /\n```\n\n```shell\necho $x $PWD\n```\n\n```text\n1 /\n```\n")
+
+    def test_standard_input(self) -> None:
+        """A command that reads does not read what is pasted next."""
+        self.walk("```shell\ncat\n```\n\n```shell\necho a\n```\n\n```text\na\n```\n")
+
+    def test_status(self) -> None:
+        """A command has to succeed, or to end with the status that the page says."""
+        self.walk("<!-- status 3 -->\n```shell\n(exit 3)\n```\n")
+        self.assert_noticed("```shell\n(exit 3)\n```\n", "exit status 3, not 0")
+        self.assert_noticed("<!-- status 3 -->\n```shell\ntrue\n```\n", "exit status 0, not 3")
+
+    def test_file(self) -> None:
+        """What the page has one write to a file is there."""
+        self.walk(
+            "<!-- file: a.txt -->\n```text\nhello\n```\n\n```shell\ncat a.txt\n```\n\n```text\nhello\n```\n"
+        )
+
+    def test_server(self) -> None:
+        """A server runs in a terminal of its own until Ctrl-C, which it has to survive with status 0."""
+        self.assertEqual(self.walk(_SERVER).splitlines()[-2:], ["listening on ws://127.0.0.1:1/", "(Ctrl-C)"])
+        self.assert_noticed(_SERVER.replace("echo bye;", "exit 9;"), "did not end")
+
+    def test_no_server(self) -> None:
+        """What ends in place of listening is noticed."""
+        self.assert_noticed("<!-- serve -->\n```shell\necho oh\n```\n", "it does not listen:\noh\n")
+
+    def test_log(self) -> None:
+        """The lines of a log are looked for in what servers wrote."""
+        self.patch(walk, "TIMEOUT", 1)
+        log = "<!-- log -->\n```text\non ws://…/\n```\n"
+        self.walk(_SERVER + log)
+        self.assert_noticed(_SERVER + log.replace("ws:", "wss:"), "no server has logged 'on wss://…/'")
+
+    def test_stop(self) -> None:
+        """A server that is stopped is gone."""
+        self.walk(_SERVER + "\n<!-- stop -->\n\n<!-- log -->\n```text\nbye\n```\n")
+
+    def test_unknown(self) -> None:
+        """A text that is neither output nor log nor file is noticed, and so is an unknown mark."""
+        self.assert_noticed("```text\na\n```\n", "is this an output")
+        self.assert_noticed("<!-- sevre -->\n```shell\ntrue\n```\n", "unknown mark 'sevre'")
+
+    def test_not_run(self) -> None:
+        """What is not to be run is not run."""
+        for mark in ("not run: because", "curl", "test"):
+            self.assertEqual(self.walk(f"<!-- {mark} -->\n```shell\nfalse\n```\n"), "")
+
+    def test_never_ends(self) -> None:
+        """A command that does not end is noticed, and does not outlive the walk."""
+        self.patch(walk, "TIMEOUT", 0.3)
+        self.assert_noticed("```shell\necho a; sleep 1000\n```\n", "it did not end within 0.3 seconds:\na\n")
+
+
+class ComparisonTests(SynchronousTestCase):
+    """What counts as the same."""
+
+    def test_same(self) -> None:
+        """An ellipsis stands for anything on its line, a client's port for any, and all else for itself."""
+        self.assertTrue(is_same("a … c\n", "a b c"))
+        self.assertTrue(is_same("127.0.0.1:40002 x", "127.0.0.1:51234 x"))
+        self.assertFalse(is_same("127.0.0.1:9000", "127.0.0.1:9001"))
+        self.assertFalse(is_same("a.c", "abc"))
+        self.assertFalse(is_same("a…", "b\na"))
+
+    def test_log(self) -> None:
+        """Only what is a log's is left out, also inside a line."""
+        text = "a\n2026-11-27T03:00:00+0000 [wsecho#info] x\nb2026-11-27T03:00:00+0000 [-] y\n [c]\n"
+        self.assertEqual(without_log(text), "a\nb [c]\n")
+
+
+class StandInTests(SynchronousTestCase):
+    """What `python3` does on a walk."""
+
+    def test_environment(self) -> None:
+        """A new environment is that of this Python, and stays where there is one."""
+        folder = Path(self.mktemp())
+        for _ in range(2):
+            walk.as_python(["-m", "venv", "--without-pip", str(folder)])
+        self.assertEqual(folder.readlink(), Path(sys.prefix))
+
+    def test_install(self) -> None:
+        """What is to be installed has to be there, extras too."""
+        install = ["-m", "pip", "--python", ".venv", "install", "--quiet"]
+        walk.as_python([*install, ".", "websockets", ".[test]", "wsecho[test]"])
+        for missing in ("no-such-package", ".[no-such-extra]"):
+            self.assertRaises(PackageNotFoundError, walk.as_python, [*install, missing])
+
+    def test_pages_exist(self) -> None:
+        """Pages are named from the top of the checkout."""
+        self.assertEqual(ROOT, CHECKOUT)
