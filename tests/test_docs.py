@@ -27,6 +27,8 @@ from wsecho.policy.log_keys import EVENTS, LOG_KEYS, keys_of
 from wsecho.policy.metrics import METRICS
 from wsecho.policy.options import TABLE, option
 from wsecho.web import beneath, operations
+from wsecho.web.stream import MOST_WATCHERS
+from wsecho.wire import sampling
 
 DOCS = CHECKOUT / "docs"
 README = CHECKOUT / "README.md"
@@ -162,7 +164,7 @@ class AdminTests(SynchronousTestCase):
             raise SkipTest("curl not found: apt-get install curl")
         page = read(DOCS / "how-to" / "admin.md")
         shown = re.findall(r"<!-- curl -->\n```shell\ncurl (.+)\n```\n\n```text\n(.+)\n```\n", page)
-        self.assertEqual((len(shown), page.count("<!-- curl -->")), (8, 8))
+        self.assertEqual((len(shown), page.count("<!-- curl -->")), (10, 10))
         socket = Path(self.mktemp()).resolve()
         command = ["-m", "wsecho", "--port=0", "--host=127.0.0.1", f"--admin=unix:{socket}"]
         with serving([sys.executable, *command], env=python_environment()) as (url,), ExitStack() as stack:
@@ -177,6 +179,42 @@ class AdminTests(SynchronousTestCase):
                     check=True,
                 )
                 self.assertEqual(without_moments(done.stdout), without_moments(expected + "\n"))
+
+    def test_watch(self) -> None:
+        """The line of a message that passes is as the page shows it."""
+        curl = shutil.which("curl")
+        if curl is None:
+            raise SkipTest("curl not found: apt-get install curl")
+        page = read(DOCS / "how-to" / "admin.md")
+        ((arguments, expected),) = re.findall(
+            r"<!-- watch -->\n```shell\ncurl (.+)\n```\n\n```text\n(.+)\n```\n", page
+        )
+        socket = Path(self.mktemp()).resolve()
+        command = ["-m", "wsecho", "--port=0", "--host=127.0.0.1", f"--admin=unix:{socket}"]
+        with (
+            serving([sys.executable, *command], env=python_environment()) as (url,),
+            connect(url, proxy=None) as client,
+            subprocess.Popen(
+                [curl, "--unix-socket", socket, *shlex.split(arguments)], stdout=subprocess.PIPE, text=True
+            ) as watcher,
+        ):
+            assert watcher.stdout is not None
+            # The empty line says that it has begun.
+            self.assertEqual(watcher.stdout.readline(), "\n")
+            client.send("hello")
+            self.assertEqual(without_moments(watcher.stdout.read()), without_moments(expected + "\n"))
+
+    def test_watchers(self) -> None:
+        """What the page says of watchers is so in the code."""
+        part = read(DOCS / "how-to" / "admin.md").partition("## Messages as they pass\n")[2]
+        for bound in (
+            f"{sampling.CHARACTERS_SHOWN} characters",
+            f"{sampling.BYTES_SHOWN} bytes",
+            f"{sampling.SAMPLES_PER_SECOND} messages each second",
+            f"{MOST_WATCHERS} watchers",
+        ):
+            self.assertIn(bound, part)
+        self.assertEqual(operations.LONGEST_WATCH, 3600)
 
     def test_bounds(self) -> None:
         """The bounds that the page names are those of the code."""
@@ -206,7 +244,7 @@ class AdminTests(SynchronousTestCase):
 
 def without_moments(text: str) -> str:
     """An answer of the admin endpoint without what is different each time."""
-    text = re.sub(r'"since": "20[-0-9T:]+Z"', '"since": "..."', text)
+    text = re.sub(r'"(since|time)": "20[-0-9T:.]+Z"', r'"\1": "..."', text)
     return re.sub(r'"peer": "127.0.0.1:[0-9]+"', '"peer": "..."', text)
 
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from twisted.internet import error
 from twisted.internet import reactor as the_reactor
 from twisted.internet.address import IPv4Address, UNIXAddress
 from twisted.internet.defer import Deferred, fail, succeed
@@ -33,6 +34,8 @@ from wsecho.app.listeners import IListener, ListenError
 from .logs import logged_lines
 from .servers import (
     AS_SYSTEMD,
+    ECHOED,
+    HELLO,
     Child,
     Conversation,
     LineWatcher,
@@ -71,25 +74,25 @@ class ReadTokenTests(SynchronousTestCase):
     def test_nothing(self) -> None:
         """An empty file is an error: it would open every door, or none."""
         for content in (b"", b"\n", b" \n\n"):
-            error = self.assertRaises(ConfigurationError, self.read, content)
+            failed = self.assertRaises(ConfigurationError, self.read, content)
             self.assertEqual(
-                str(error), "--admin-token-file=F: is empty; accepted is a file with one line, the token"
+                str(failed), "--admin-token-file=F: is empty; accepted is a file with one line, the token"
             )
 
     def test_missing(self) -> None:
         """A file that is not there is an error."""
-        error = self.assertRaises(ConfigurationError, read_token, self.mktemp(), "--admin-token-file=F")
+        failed = self.assertRaises(ConfigurationError, read_token, self.mktemp(), "--admin-token-file=F")
         self.assertEqual(
-            str(error), "--admin-token-file=F: No such file or directory; accepted is a file with one line"
+            str(failed), "--admin-token-file=F: No such file or directory; accepted is a file with one line"
         )
 
     def test_no_token(self) -> None:
         """Several lines, blanks, what no header can hold, and too much, are errors that do not tell the
         content."""
         for content in (b"secret1\nsecret2\n", b"secret secret", b"secret\xc3\xa9", b"secret\0", b"x" * 4097):
-            error = self.assertRaises(ConfigurationError, self.read, content)
-            self.assertIn("holds no token; accepted is one line of letters", str(error))
-            self.assertNotIn("secret", str(error))
+            failed = self.assertRaises(ConfigurationError, self.read, content)
+            self.assertIn("holds no token; accepted is one line of letters", str(failed))
+            self.assertNotIn("secret", str(failed))
 
     def test_warnings(self) -> None:
         """A token that everybody can read, or guess, is told."""
@@ -293,6 +296,41 @@ class ServedTests(ServedTestCase):
         self.assertFalse(waiting.called)
         self.assertEqual((await self.ask("PUT", f"{admin}/api/accepting", {"accepting": True}))[0], 200)
         await echoes(self, await waiting)
+
+    async def test_closed_ports(self) -> None:
+        """Closed, whoever connects is refused, and those who are there go on; opened again, the same port
+        answers."""
+        child, url, admin = await self.serve(ADMIN)
+        ann = await open_websocket(self, url)
+        closed = await self.ask("PUT", f"{admin}/api/listening", {"listening": False})
+        self.assertEqual(closed, (200, {"listening": False}))
+        self.assertEqual(await self.ask("GET", f"{admin}/health/ready"), (503, {"status": "closed"}))
+        with self.assertRaises(error.ConnectionRefusedError):
+            await connect(self, url)
+        await echoes(self, ann)
+        opened = await self.ask("PUT", f"{admin}/api/listening", {"listening": True})
+        self.assertEqual(opened, (200, {"listening": True}))
+        await echoes(self, await open_websocket(self, url))
+        self.assertEqual(child.out.count(f"listening on {url}".encode()), 2)
+        await self.ask("PUT", f"{admin}/api/listening", {"listening": False})
+        child.kill("TERM")
+        await ann.until(CLOSE_1001)
+        ann.say(b"\x88\x82\0\0\0\0\x03\xe9")
+
+    async def test_samples(self) -> None:
+        """Messages are seen as they pass, of connections that the lane reads as well."""
+        _, url, admin = await self.serve(ADMIN)
+        ann = await open_websocket(self, url)
+        await echoes(self, ann)
+        watching = Deferred.fromCoroutine(self.ask("GET", f"{admin}/api/messages?count=2&seconds=20"))
+        # The stream has begun when another request is answered.
+        await self.ask("GET", f"{admin}/health/live")
+        for _ in range(2):
+            ann.say(HELLO)
+        await ann.until(ECHOED * 3)
+        _, text = await watching
+        seen = [json.loads(line) for line in text.splitlines() if line]
+        self.assertEqual([(one["service"], one["beginning"]) for one in seen], [("echo", "hello")] * 2)
 
     async def test_pause_on_systemds_socket(self) -> None:
         """Accepting is paused and resumed on a unix socket that systemd handed over, too."""

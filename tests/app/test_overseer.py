@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.defer import Deferred, fail, succeed
+
 from tests.wire.harness import TEXT, Frame, Peer, WireTestCase, closing, frame
 from wsecho.app.configuration import read_configuration
 from wsecho.app.lag import LagMeter
+from wsecho.app.listeners import ListenError
 from wsecho.app.overseer import Overseer, described, without_password
 from wsecho.app.service import build_broadcast, server_maker
 from wsecho.policy.facts import LagFacts, ServerState, Traffic
 from wsecho.policy.options import TABLE
 from wsecho.web.interfaces import IOverseer
 from wsecho.wire.room import Room
+from wsecho.wire.sampling import Sampler
 from wsecho.wire.tally import Tally
 
 
@@ -21,16 +25,22 @@ class FakeService:
 
     state = ServerState.READY
     is_accepting = True
+    is_listening = True
     uptime_seconds = 5.0
     urls = ("ws://127.0.0.1:9000/",)
 
     def __init__(self, servers: tuple[Any, ...]) -> None:
         self.servers = servers
         self.told: list[bool] = []
+        self.changing: Deferred[None] = succeed(None)
 
     def set_accepting(self, accepting: bool) -> bool:
         self.told.append(accepting)
         return True
+
+    def set_listening(self, listening: bool) -> Deferred[None]:
+        self.told.append(listening)
+        return self.changing
 
 
 class OverseerTests(WireTestCase):
@@ -47,7 +57,8 @@ class OverseerTests(WireTestCase):
         self.service = FakeService(self.servers)
         service: Any = self.service
         meter = LagMeter(self.clock)
-        self.overseer = Overseer(service, self.clock, broadcast, tally, meter, configuration, None)
+        sampler = Sampler(self.clock, lambda: [one.factory for one in self.servers])
+        self.overseer = Overseer(service, self.clock, broadcast, tally, meter, sampler, configuration, None)
 
     def open(self, server: int, path: str) -> Peer:
         """A connection to one of the listeners."""
@@ -108,6 +119,27 @@ class OverseerTests(WireTestCase):
         """The service pauses and resumes."""
         self.assertTrue(self.overseer.set_accepting(False))
         self.assertEqual(self.service.told, [False])
+
+    def test_listening(self) -> None:
+        """The service closes its ports and opens them; what keeps it from that is told in one line."""
+        self.assertEqual(self.successResultOf(self.overseer.set_listening(False)), "")
+        self.service.changing = fail(ListenError("cannot listen: taken"))
+        self.assertEqual(self.successResultOf(self.overseer.set_listening(True)), "cannot listen: taken")
+        self.service.changing = fail(RuntimeError("a bug"))
+        self.failureResultOf(self.overseer.set_listening(True), RuntimeError)
+        self.assertEqual(self.service.told, [False, True, True])
+
+    def test_watch(self) -> None:
+        """Messages of all listeners are seen, and those that are published here, until the watch ends."""
+        one, two = self.open(0, "/"), self.open(1, "/broadcast/kitchen")
+        seen: list[Any] = []
+        stop = self.overseer.watch(seen.append, None, None)
+        one.send(frame(TEXT, b"hello"))
+        two.send(frame(TEXT, b"hi"))
+        self.overseer.publish("kitchen", "tea?")
+        stop()
+        one.send(frame(TEXT, b"unseen"))
+        self.assertEqual([sample.beginning for sample in seen], ["hello", "hi", "tea?"])
 
 
 class DescribedTests(WireTestCase):

@@ -56,6 +56,9 @@ class FakePort:
     def getHost(self) -> IAddress:
         return self.address
 
+    def startListening(self) -> None:
+        self.stopped = None
+
     def stopListening(self) -> Deferred[None]:
         self.stopped = Deferred()
         return self.stopped
@@ -253,6 +256,34 @@ class WebSocketServiceTests(SynchronousTestCase):
         self.assertFalse(service.set_accepting(True))
         self.assertFalse(service.is_accepting)
         self.assertEqual(states, ["starting", "starting", "ready", "paused", "draining"])
+
+    def test_closed(self) -> None:
+        """An operator closes the ports and opens them again; meanwhile the service is closed, whatever else
+        it is, and what is there already changes nothing."""
+        port = tcp("127.0.0.1", 1)
+        service = self.service(FakeListener("a", succeed([port])))
+        self.failureResultOf(service.set_listening(False), ListenError)
+        service.startService()
+        self.reactor.run()
+        self.successResultOf(service.set_listening(True))
+        self.assertIsNone(port.stopped)
+        closing = service.set_listening(False)
+        self.assertEqual((service.state, service.is_listening, service.urls), ("closed", False, ()))
+        failure = self.failureResultOf(service.set_listening(True), ListenError)
+        self.assertEqual(failure.getErrorMessage(), "the ports are being closed or opened")
+        self.assertNoResult(closing)
+        (stopped,) = [one for one in (port.stopped,) if one is not None]
+        stopped.callback(None)
+        self.successResultOf(closing)
+        self.assertTrue(service.set_accepting(False))
+        self.assertEqual(service.state, "closed")
+        before = len(self.lines)
+        self.successResultOf(service.set_listening(True))
+        self.assertEqual((service.state, service.urls), ("paused", ("ws://127.0.0.1:1/",)))
+        self.assertEqual(self.lines[before:], [f"listening on ws://127.0.0.1:1/ : {PATHS}"])
+        service.stopService()
+        failure = self.failureResultOf(service.set_listening(False), ListenError)
+        self.assertEqual(failure.getErrorMessage(), "the server is draining")
 
     def test_administration(self) -> None:
         """The admin endpoint listens when the service does, is told last, and ends when all connections

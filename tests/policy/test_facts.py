@@ -20,5 +20,5 @@ class FactsTests(SynchronousTestCase):
         """A state is the word that health tells."""
         self.assertEqual(
             [f"{state}" for state in ServerState],
-            ["starting", "ready", "paused", "draining", "engine-away"],
+            ["starting", "ready", "paused", "closed", "draining", "engine-away"],
         )

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from wsecho.policy.facts import ConnectionFacts, LagFacts, ServerState, Totals, Traffic
+from wsecho.policy.facts import ConnectionFacts, LagFacts, MessageSample, ServerState, Totals, Traffic
 from wsecho.policy.hosts import LOOPBACK_HOSTS, AllowedHosts
 from wsecho.web.admin import AdminResource
 from wsecho.web.beneath import BoundedSite
@@ -57,6 +58,8 @@ class FakeOverseer:
         self.members: dict[str, int] = {}
         self.certificates: list[tuple[str, datetime]] = []
         self.done: list[tuple[Any, ...]] = []
+        self.changing: Deferred[str] | None = None
+        self.watches: list[tuple[Callable[[MessageSample], object], int | None, str | None]] = []
         self.sums = Totals(
             handshakes={("opened", "101"): 7, ("origin-denied", "403"): 2, ("peer-gone", ""): 1},
             ends={"peer-close": 3},
@@ -73,6 +76,7 @@ class FakeOverseer:
     def server(self) -> ServerFacts:
         return ServerFacts(
             state=self.now_state,
+            is_listening=self.now_state is not ServerState.CLOSED,
             is_accepting=self.now_state is ServerState.READY,
             uptime_seconds=1.23456,
             urls=["ws://127.0.0.1:9000/"],
@@ -110,6 +114,24 @@ class FakeOverseer:
     def set_accepting(self, accepting: bool) -> bool:
         self.done.append(("accepting", accepting))
         return self.may_change
+
+    def set_listening(self, listening: bool) -> Deferred[str]:
+        self.done.append(("listening", listening))
+        return succeed("") if self.changing is None else self.changing
+
+    def watch(
+        self, tell: Callable[[MessageSample], object], connection: int | None, channel: str | None
+    ) -> Callable[[], None]:
+        watch = (tell, connection, channel)
+        self.watches.append(watch)
+        return lambda: self.watches.remove(watch)
+
+    def pass_message(self, text: str, number: int | None = 1) -> None:
+        """A message passes, and all who watch are told."""
+        peer = None if number is None else "127.0.0.1:40001"
+        sample = MessageSample(number, peer, "echo", None, False, len(text), text)
+        for tell, _, _ in tuple(self.watches):
+            tell(sample)
 
     def configuration(self) -> Mapping[str, Any]:
         return {"options": [], "channels": {}}

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from wsecho.policy.facts import ServerState
@@ -177,12 +180,16 @@ class DispatchTests(SynchronousTestCase):
         self.assertEqual(self.admin.get("/api/connections/1/more").status, 404)
         refused = self.admin.ask("PATCH", "/api/connections/1")
         self.assertEqual((refused.status, refused.headers["allow"]), (405, "GET, HEAD, DELETE"))
-        self.assertEqual(self.admin.ask("GET", "/api/messages").headers["allow"], "POST")
+        self.assertEqual(self.admin.ask("PUT", "/api/messages").headers["allow"], "GET, HEAD, POST")
+        self.assertEqual(self.admin.ask("GET", "/api/accepting").headers["allow"], "PUT")
 
     def test_parameters(self) -> None:
         """A parameter that is unknown, there twice, or not accepted is one line that says what is."""
         for query, line in (
-            ("limits=1", 'unknown parameter "limits"; accepted: address, after, channel, limit, path'),
+            (
+                "limits=1",
+                'unknown parameter "limits"; accepted: address, after, channel, limit, path, search',
+            ),
             ("limit=1&limit=2", "limit: accepted once"),
             ("limit=0", 'limit="0": accepted is a whole number from 1 to 1000'),
             ("limit=1001", 'limit="1001": accepted is a whole number from 1 to 1000'),
@@ -215,6 +222,17 @@ class DispatchTests(SynchronousTestCase):
         )
         self.assertEqual(large.status, 413)
         self.assertEqual(self.admin.overseer.done, [])
+
+    def test_has_left(self) -> None:
+        """An answer that comes when the client has left goes nowhere, and is no error."""
+        self.admin.overseer.changing = Deferred()
+        channel, transport = self.admin.connect()
+        body = b'{"listening": false}'
+        head = f"PUT /api/listening HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
+        channel.dataReceived(head.encode() + b"Content-Type: application/json\r\n\r\n" + body)
+        channel.connectionLost(Failure(ConnectionDone()))
+        self.admin.overseer.changing.callback("")
+        self.assertEqual(transport.value(), b"")
 
     def test_bug(self) -> None:
         """What goes wrong here is logged, and answered without a word of it."""

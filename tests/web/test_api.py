@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from typing import Any
 
+from twisted.internet.defer import succeed
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.app.logs import logged_lines
@@ -89,6 +90,39 @@ class ServerTests(ApiTestCase):
         answer = self.admin.send("PUT", "/api/accepting", {"accepting": True})
         self.assertEqual((answer.status, answer.error), (409, "the server is draining"))
 
+    def test_listening(self) -> None:
+        """Ports are closed and opened; the log tells, and what cannot be is 409 with the reason."""
+        with logged_lines() as lines:
+            for listening in (False, True):
+                answer = self.admin.send("PUT", "/api/listening", {"listening": listening})
+                self.assertEqual((answer.status, answer.value), (200, {"listening": listening}))
+            self.overseer.changing = succeed("cannot listen: taken")
+            refused = self.admin.send("PUT", "/api/listening", {"listening": True})
+        self.assertEqual((refused.status, refused.error), (409, "cannot listen: taken"))
+        self.assertEqual(lines, ["admin: ports are closed", "admin: ports are open"])
+        self.assertEqual(self.overseer.done[:2], [("listening", False), ("listening", True)])
+        self.assertEqual(self.admin.send("PUT", "/api/listening", {"listening": 1}).status, 400)
+        self.assertEqual(len(self.overseer.done), 3)
+
+    def test_overview(self) -> None:
+        """The overview has the server, its totals, the lag, and connections as they are filtered."""
+        self.overseer.open = [facts(number, path=f"/{number}") for number in range(1, 5)]
+        value = self.admin.get("/api/overview?limit=2&after=1&search=127.0.0.1").value
+        self.assertEqual(value["server"], self.admin.get("/api/server").value)
+        self.assertEqual(value["lag"], {"count": 10, "sum_seconds": 0.5, "largest_seconds": 0.25})
+        self.assertEqual([one["id"] for one in value["connections"]["connections"]], [2, 3])
+        self.assertEqual((value["connections"]["total"], value["connections"]["next"]), (4, 3))
+        totals = value["totals"]
+        self.assertEqual([one["name"] for one in totals["services"]], ["echo", "other"])
+        self.assertEqual((totals["services"][0]["open"], totals["services"][1]["received_messages"]), (4, 5))
+        self.assertEqual(totals["handshakes"], [
+            {"outcome": "opened", "status": 101, "count": 7},
+            {"outcome": "origin-denied", "status": 403, "count": 2},
+            {"outcome": "peer-gone", "status": None, "count": 1},
+        ])  # fmt: skip
+        self.assertEqual(totals["ends"], [{"reason": "peer-close", "count": 3}])
+        self.assertEqual((totals["dropped_messages"], totals["queued_bytes"]), (9, 10))
+
     def test_bad_bodies(self) -> None:
         """Anything but a boolean is refused."""
         values: list[Any] = [None, [], {}, {"accepting": 1}, {"accepting": "true"}]
@@ -166,6 +200,27 @@ class ConnectionTests(ApiTestCase):
             ("channel=kitchen&address=192.0.2.1", [4]),
         ):
             self.assertEqual((query, self.ids(query)), (query, expected))
+
+    def test_search(self) -> None:
+        """A text is looked for in number, peer, path, service and channel, whatever its case."""
+        self.overseer.open = [
+            facts(12, peer="192.0.2.1:50000", path="/echo?Name=Ann"),
+            facts(3, peer="[2001:db8::1]:2", service="broadcast", path="/x", channel="Kitchen"),
+            facts(4, peer="unix", path=r"/\"y"),
+        ]
+        for text, expected in (
+            ("", [3, 4, 12]),
+            ("12", [12]),
+            ("192.0.2.1:5", [12]),
+            ("db8", [3]),
+            ("ann", [12]),
+            ("KITCHEN", [3]),
+            ("broad", [3]),
+            ("%22y", [4]),
+            ("nobody", []),
+            ("None", []),
+        ):
+            self.assertEqual((text, self.ids(f"search={text}")), (text, expected))
 
     def test_disconnect(self) -> None:
         """A connection is closed with 1000, or with the code and reason that are given."""

@@ -90,8 +90,12 @@ class DescriptionTests(SynchronousTestCase):
         admin = Admin()
         admin.overseer.open, admin.overseer.members = [facts(1, channel="a")], {"a": 1}
         admin.overseer.certificates = [("localhost", END)]
-        bodies: dict[str, Any] = {"Accepting": {"accepting": True}, "Message": {"channel": "a", "text": "x"}}
-        for one in OPERATIONS:
+        bodies: dict[str, Any] = {
+            "Accepting": {"accepting": True},
+            "Listening": {"listening": True},
+            "Message": {"channel": "a", "text": "x"},
+        }
+        for one in (one for one in OPERATIONS if one.name != "samples"):
             path = one.path.replace("{id}", "1")
             answer = (
                 admin.send(one.method, path, bodies[one.body]) if one.body else admin.ask(one.method, path)
@@ -101,6 +105,15 @@ class DescriptionTests(SynchronousTestCase):
                 self.assertEqual((one.name, differences(answer.value, SCHEMAS[schema])), (one.name, []))
         for answer in (Admin(token=TOKEN).get("/metrics"), admin.get("/nothing")):
             self.assertEqual(differences(answer.value, SCHEMAS["Error"]), [])
+
+    def test_sample(self) -> None:
+        """A line of the stream is as described."""
+        admin = Admin()
+        channel, transport = admin.connect()
+        channel.dataReceived(b"GET /api/messages?count=1 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        admin.overseer.pass_message("hello")
+        (line,) = [line for line in transport.value().splitlines() if line.startswith(b"{")]
+        self.assertEqual(differences(json.loads(line), SCHEMAS["Sample"]), [])
 
     def test_connection(self) -> None:
         """Every fact of a connection is told."""

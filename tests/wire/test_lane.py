@@ -114,6 +114,23 @@ if lane.native is not None:
                 self.assertEqual(case.owner.told, [(b"hello", False)], name)
                 self.assertEqual(case.counters.incomingOctetsWireLevel, len(ordinary), name)
 
+        def test_owner_asks(self) -> None:
+            """A lane that echoes tells its owner instead while it is asked to, also of a frame that was begun
+            before; one that never echoes does not begin to."""
+            case = Case(echoes=True)
+            case.owner.do = lambda payload, is_binary: case.lane.echo_again()
+            begun = frame(TEXT, b"1" * 100)
+            case.take(begun[:50])
+            case.lane.tell_owner()
+            case.take(begun[50:] + frame(TEXT, b"2"))
+            messages = [one for one in case.owner.told if isinstance(one, tuple)]
+            self.assertEqual(messages, [(b"1" * 100, False)])
+            self.assertEqual(case.link.queued, b"\x81\x012")
+            never = Case()
+            never.lane.echo_again()
+            never.take(frame(TEXT, b"3"))
+            self.assertEqual((never.owner.told, never.link.queued), ([(b"3", False)], b""))
+
         def test_limit(self) -> None:
             """A message of exactly the limit is taken."""
             case = Case(limit=1000)

@@ -148,6 +148,7 @@ class AdminEndpoint:
         ports, self._ports = self._ports, ()
         stopped: list[Deferred[Any]] = [maybeDeferred(port.stopListening) for port in ports]
         if self._site is not None:
+            self._site.resource.end()
             stopped.append(self._site.end())
         return gatherResults(stopped)
 

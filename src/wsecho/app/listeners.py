@@ -59,6 +59,7 @@ __all__ = [
     "PortListener",
     "check_description",
     "is_local",
+    "reason_of",
     "url_of",
 ]
 
@@ -178,7 +179,7 @@ class DescriptionListener:
         except (IndexError, KeyError):
             raise ListenError("systemd handed over no such socket (LISTEN_FDS, LISTEN_FDNAMES)") from None
         except Exception as error:
-            raise ListenError(_reason(error)) from None
+            raise ListenError(reason_of(error)) from None
         if proxies is not None:
             endpoint = ProxyHeaderEndpoint(endpoint, proxies)
         self._endpoint = endpoint if creator is None else TlsEndpoint(creator, endpoint, reactor)
@@ -193,7 +194,7 @@ class DescriptionListener:
             port = yield maybeDeferred(self._endpoint.listen, factory)
         except PermissionError as error:
             if not self._systemds_path:
-                raise ListenError(f"cannot listen: {_reason(error)}") from None
+                raise ListenError(f"cannot listen: {reason_of(error)}") from None
             raise ListenError(
                 "cannot listen: the socket file belongs to another user; give it to that of the service "
                 "(SocketUser=)"
@@ -201,7 +202,7 @@ class DescriptionListener:
         except Exception as error:
             if self._socket_path:
                 _drop_own_lock(self._socket_path)
-            raise ListenError(f"cannot listen: {_reason(error)}") from None
+            raise ListenError(f"cannot listen: {reason_of(error)}") from None
         if self._systemds_path:
             # Twisted has made it 666, whatever SocketMode= says.
             os.chmod(self._systemds_path, mode)
@@ -240,7 +241,8 @@ class _SystemdsPort:
         self._port = port
 
     def startListening(self) -> None:
-        """Twisted has done so."""
+        """Accept, after `stopListening`; before it Twisted has done so."""
+        self._port.startReading()
 
     def stopListening(self) -> Deferred[None]:
         """Accept no more. Those who connect from now on wait for the next process that systemd starts."""
@@ -332,7 +334,7 @@ class PortListener:
             bound: IListeningPort = yield maybeDeferred(endpoint.listen, factory)
         except Exception as error:
             shown = f"[{host}]" if ":" in host else host
-            raise ListenError(f"cannot listen on {shown}:{port}: {_reason(error)}") from error
+            raise ListenError(f"cannot listen on {shown}:{port}: {reason_of(error)}") from error
         return bound
 
 
@@ -344,7 +346,8 @@ def _errno(error: BaseException | None) -> int | None:
     return cause.errno if isinstance(cause, OSError) else None
 
 
-def _reason(error: BaseException) -> str:
+def reason_of(error: BaseException) -> str:
+    """What went wrong, in one line of the system's words where it has some."""
     cause = error.socketError if isinstance(error, CannotListenError) else error
     text = (cause.strerror if isinstance(cause, OSError) else None) or str(cause) or type(cause).__name__
     return escape_peer_text(text)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from zope.interface import implementer
 
+from wsecho.app.listeners import ListenError
 from wsecho.app.options import version
 from wsecho.policy.facts import ServerState
 from wsecho.policy.options import TABLE, Kind, option
@@ -21,15 +22,19 @@ from wsecho.web.interfaces import IOverseer, ServerFacts
 from wsecho.wire.tally import facts_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
+
+    from twisted.internet.defer import Deferred
+    from twisted.python.failure import Failure
 
     from wsecho.app.configuration import Configuration, Setting
     from wsecho.app.lag import LagMeter
     from wsecho.app.service import WebSocketService
-    from wsecho.policy.facts import ConnectionFacts, LagFacts, Totals
+    from wsecho.policy.facts import ConnectionFacts, LagFacts, MessageSample, Totals
     from wsecho.policy.options import Option, Value
     from wsecho.services.broadcast import BroadcastService
     from wsecho.tls.contexts import ConfiguredCreator
+    from wsecho.wire.sampling import Sampler
     from wsecho.wire.tally import Tally
 
 __all__ = ["Overseer", "described"]
@@ -45,6 +50,7 @@ class Overseer:
     broadcast: BroadcastService
     tally: Tally
     meter: LagMeter
+    sampler: Sampler
     effective: Configuration
     tls: ConfiguredCreator | None
 
@@ -57,6 +63,7 @@ class Overseer:
         service = self.service
         return ServerFacts(
             state=service.state,
+            is_listening=service.is_listening,
             is_accepting=service.is_accepting,
             uptime_seconds=service.uptime_seconds,
             urls=service.urls,
@@ -95,6 +102,7 @@ class Overseer:
         """See `IOverseer`."""
         members = self.broadcast.hub.members(channel)
         self.broadcast.publish(channel, message)
+        self.sampler.published(channel, message)
         return members
 
     def close(self, number: int, code: int, reason: str) -> bool:
@@ -109,6 +117,17 @@ class Overseer:
         """See `IOverseer`."""
         return self.service.set_accepting(accepting)
 
+    def set_listening(self, listening: bool) -> Deferred[str]:
+        """See `IOverseer`."""
+        done: Deferred[Any] = self.service.set_listening(listening)
+        return done.addCallbacks(lambda _: "", _line_of)
+
+    def watch(
+        self, tell: Callable[[MessageSample], object], connection: int | None, channel: str | None
+    ) -> Callable[[], None]:
+        """See `IOverseer`."""
+        return self.sampler.watch(tell, connection=connection, channel=channel)
+
     def configuration(self) -> Mapping[str, Any]:
         """See `IOverseer`."""
         return described(self.effective)
@@ -118,6 +137,11 @@ class Overseer:
 
     def _find(self, number: int) -> Any:
         return next((one for one in self._open() if one.id == number), None)
+
+
+def _line_of(failure: Failure) -> str:
+    failure.trap(ListenError)  # type: ignore[no-untyped-call]
+    return failure.getErrorMessage()
 
 
 @cache

@@ -19,12 +19,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred, gatherResults, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred, fail, gatherResults, maybeDeferred, succeed
 from twisted.logger import ILogObserver, Logger
 
 from wsecho.app.configuration import ConfigurationError
 from wsecho.app.descriptors import provide_descriptors
 from wsecho.app.listeners import DescriptionListener, IListener, ListenError, PortListener, is_local, url_of
+from wsecho.app.ports import Ports
 from wsecho.app.process import FAILED, Process
 from wsecho.hub.channels import Hub
 from wsecho.policy.enumerations import SslMode
@@ -68,6 +69,9 @@ __all__ = [
 ]
 
 _log = Logger(namespace="wsecho")
+
+#: In which accepting and listening may be changed.
+_MAY_CHANGE = (ServerState.READY, ServerState.PAUSED, ServerState.CLOSED)
 
 
 class CannotStart(Exception, SystemExit):
@@ -168,6 +172,8 @@ class WebSocketService(Service):
         self._say = say
         self._administration = administration
         self._is_accepting = True
+        self._ports = Ports()
+        self._is_changing = False
         self._is_stopping = False
         self._began = 0.0
         self._servers: list[tuple[IsServer, bool]] = []
@@ -208,14 +214,23 @@ class WebSocketService(Service):
         """Whether new connections are welcome."""
         if self._is_stopping:
             return ServerState.DRAINING
-        if not self._is_announced or self._pending:
+        if not self._is_announced:
+            return ServerState.STARTING
+        if not self._ports.are_open:
+            return ServerState.CLOSED
+        if self._pending:
             return ServerState.STARTING
         return ServerState.READY if self._is_accepting else ServerState.PAUSED
 
     @property
     def is_accepting(self) -> bool:
-        """Whether connections are accepted."""
+        """Whether connections are accepted, as far as there are ports."""
         return self._is_accepting and not self._is_stopping
+
+    @property
+    def is_listening(self) -> bool:
+        """Whether an operator has left the ports open."""
+        return self._ports.are_open
 
     @property
     def uptime_seconds(self) -> float:
@@ -224,7 +239,7 @@ class WebSocketService(Service):
 
     def set_accepting(self, accepting: bool) -> bool:
         """Pause or resume accepting on all listeners; whether that is possible now."""
-        if self.state not in (ServerState.READY, ServerState.PAUSED):
+        if self.state not in _MAY_CHANGE:
             return False
         self._is_accepting = accepting
         for server in self.servers:
@@ -233,6 +248,30 @@ class WebSocketService(Service):
             else:
                 server.pause_accepting()
         return True
+
+    def set_listening(self, listening: bool) -> Deferred[None]:
+        """Close the ports, or open them again, at the same addresses; open connections go on.
+
+        :returns: fails with `ListenError` when that is not possible; then nothing has changed
+        """
+        if self.state not in _MAY_CHANGE:
+            return fail(ListenError(f"the server is {self.state}"))
+        if self._is_changing:
+            return fail(ListenError("the ports are being closed or opened"))
+        if listening is self._ports.are_open:
+            return succeed(None)
+        self._is_changing = True
+
+        def over(result: Any) -> Any:
+            self._is_changing = False
+            return result
+
+        def tell(_: object) -> None:
+            for server, is_secure in self._servers:
+                self._tell(server, is_secure)
+
+        done = self._ports.open() if listening else self._ports.close(self.servers)
+        return done.addBoth(over).addCallback(tell)
 
     def privilegedStartService(self) -> None:
         """Listen on every listener.
@@ -516,13 +555,15 @@ def build_administration(
     from wsecho.app.admin import build_admin
     from wsecho.app.lag import LagMeter
     from wsecho.app.overseer import Overseer
+    from wsecho.wire.sampling import Sampler
 
     meter = LagMeter(reactor)
-    return Administration(
-        build_admin(configuration, reactor),
-        meter,
-        lambda service: Overseer(service, reactor, broadcast, tally, meter, configuration, tls),
-    )
+
+    def oversee(service: WebSocketService) -> IOverseer:
+        sampler = Sampler(reactor, lambda: [server.factory for server in service.servers])
+        return Overseer(service, reactor, broadcast, tally, meter, sampler, configuration, tls)
+
+    return Administration(build_admin(configuration, reactor), meter, oversee)
 
 
 def say_on_stderr(line: str) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-__all__ = ["ConnectionFacts", "LagFacts", "ServerState", "Totals", "Traffic"]
+__all__ = ["ConnectionFacts", "LagFacts", "MessageSample", "ServerState", "Totals", "Traffic"]
 
 
 class ServerState(StrEnum):
@@ -21,6 +21,8 @@ class ServerState(StrEnum):
     READY = "ready"
     PAUSED = "paused"
     """An operator paused accepting: new connections wait in the kernel."""
+    CLOSED = "closed"
+    """An operator closed the ports: new connections are refused."""
     DRAINING = "draining"
     """The server is stopping."""
     ENGINE_AWAY = "engine-away"
@@ -61,6 +63,23 @@ class ConnectionFacts:
     queued_bytes: int
     """What the kernel has not taken yet."""
     dropped_messages: int
+
+
+@dataclass(frozen=True, slots=True)
+class MessageSample:
+    """One of the messages that pass."""
+
+    connection: int | None
+    """Who sent it; None when an operator published it."""
+    peer: str | None
+    """Likewise."""
+    service: str
+    channel: str | None
+    is_binary: bool
+    size: int
+    """Bytes."""
+    beginning: str
+    """Of its content: text escaped, bytes in hexadecimal."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,13 +16,15 @@ A page is what `pages` answers, as in `wsecho.web.page`. This file knows neither
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from hmac import compare_digest
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
@@ -34,6 +36,7 @@ from wsecho.web.api import Answer, Api, Refused
 from wsecho.web.beneath import LARGEST_BODY, BoundedRequest
 from wsecho.web.interfaces import IOverseer
 from wsecho.web.operations import Operation, find
+from wsecho.web.stream import SampleStream
 
 __all__ = ["AdminResource", "no_pages"]
 
@@ -86,9 +89,20 @@ class AdminResource(Resource):
 
     def render(self, request: BoundedRequest) -> Any:
         """Answer; never raises."""
+        # Some answers take their time, and whoever asked may have left meanwhile.
+        has_left: list[Failure] = []
+        request.notifyFinish().addErrback(has_left.append)
+        Deferred.fromCoroutine(self._respond(request, has_left)).addErrback(
+            lambda failure: _log.failure("admin: an answer failed", failure)
+        )
+        return NOT_DONE_YET
+
+    async def _respond(self, request: BoundedRequest, has_left: Sequence[Failure]) -> None:
         headers: tuple[tuple[str, str], ...] = ()
         try:
             answer = self._answer(request)
+            if isinstance(answer, Deferred):
+                answer = await answer
         except _RefusedWithHeader as refused:
             answer = Answer(refused.status, {"error": str(refused)})
             headers = (refused.header,)
@@ -97,16 +111,14 @@ class AdminResource(Resource):
         except Exception:
             _log.failure("admin: a request failed")
             answer = Answer(500, {"error": "internal error; the log has more"})
-        if isinstance(answer, HttpAnswer):
-            _write(request, answer.status, answer.headers, answer.body)
-        elif answer.content_type:
-            _write(request, answer.status, (*_HEADERS, ("Content-Type", answer.content_type)), answer.content)
-        else:
-            body = json.dumps(answer.content, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
-            _write(request, answer.status, (*_HEADERS, *headers, ("Content-Type", _JSON)), body)
-        return NOT_DONE_YET
+        if not has_left:
+            _send(request, answer, headers)
 
-    def _answer(self, request: BoundedRequest) -> Answer | HttpAnswer:
+    def end(self) -> None:
+        """End the answers that would go on."""
+        self._api.watchers.end()
+
+    def _answer(self, request: BoundedRequest) -> Answer | HttpAnswer | Deferred[Answer]:
         self._check_place(request)
         path = request.path.decode("ascii", "replace")
         method = request.method.decode("ascii", "replace")
@@ -224,12 +236,32 @@ def _body(request: BoundedRequest) -> Any:
         raise Refused(400, "the body is no JSON") from None
 
 
+def _send(request: BoundedRequest, answer: Answer | HttpAnswer, more: tuple[tuple[str, str], ...]) -> None:
+    if isinstance(answer, HttpAnswer):
+        _write(request, answer.status, answer.headers, answer.body)
+    elif isinstance(answer.content, SampleStream):
+        _write_head(request, answer.status, (*_HEADERS, ("Content-Type", answer.content_type)))
+        if request.method == b"HEAD":
+            request.finish()  # type: ignore[no-untyped-call]
+        else:
+            answer.content.begin(request)
+    elif answer.content_type:
+        _write(request, answer.status, (*_HEADERS, ("Content-Type", answer.content_type)), answer.content)
+    else:
+        body = json.dumps(answer.content, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+        _write(request, answer.status, (*_HEADERS, *more, ("Content-Type", _JSON)), body)
+
+
 def _write(request: BoundedRequest, status: int, headers: tuple[tuple[str, str], ...], body: bytes) -> None:
-    request.setResponseCode(status)
-    # Twisted's own, with its version.
-    request.responseHeaders.removeHeader(b"server")
-    for name, value in (*headers, ("Content-Length", str(len(body)))):
-        request.responseHeaders.setRawHeaders(name, [value])
+    _write_head(request, status, (*headers, ("Content-Length", str(len(body)))))
     # Of a HEAD, Twisted writes the head only.
     request.write(body)  # type: ignore[no-untyped-call]
     request.finish()  # type: ignore[no-untyped-call]
+
+
+def _write_head(request: BoundedRequest, status: int, headers: tuple[tuple[str, str], ...]) -> None:
+    request.setResponseCode(status)
+    # Twisted's own, with its version.
+    request.responseHeaders.removeHeader(b"server")
+    for name, value in headers:
+        request.responseHeaders.setRawHeaders(name, [value])

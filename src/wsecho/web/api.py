@@ -15,15 +15,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeVar
 
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from wsecho.policy.facts import ConnectionFacts, ServerState
+from wsecho.policy.facts import ConnectionFacts, ServerState, Totals, Traffic
 from wsecho.policy.proxies import UNIX, PeerAddress
 from wsecho.policy.text import escape_peer_text
 from wsecho.web.interfaces import IOverseer
 from wsecho.web.metrics import Exposition
 from wsecho.web.openapi import description
-from wsecho.web.operations import LONGEST_TEXT, Operation, is_channel
+from wsecho.web.operations import LINES, LONGEST_TEXT, Operation, is_channel
+from wsecho.web.stream import MOST_WATCHERS, SampleStream, Watchers
 
 __all__ = ["Answer", "Api", "Refused"]
 
@@ -63,8 +65,11 @@ class Api:
         self._has_token = has_token
         self._now = now
         self._exposition = Exposition(overseer)
+        self.watchers = Watchers(overseer, now)
 
-    def do(self, operation: Operation, arguments: Mapping[str, Any], body: Any, accept: str) -> Answer:
+    def do(
+        self, operation: Operation, arguments: Mapping[str, Any], body: Any, accept: str
+    ) -> Answer | Deferred[Answer]:
         """Carry out an operation.
 
         :param arguments: its parameters, read; with their defaults, or None, where they were not given
@@ -72,7 +77,7 @@ class Api:
         :param accept: the Accept header
         :raises Refused: the answer is an error
         """
-        handler: Callable[..., Answer] = getattr(self, operation.name)
+        handler: Callable[..., Answer | Deferred[Answer]] = getattr(self, operation.name)
         given = dict(arguments)
         if operation.body:
             given["body"] = body
@@ -105,22 +110,36 @@ class Api:
 
     def server(self) -> Answer:
         """The server as a whole."""
+        return Answer(200, self._server())
+
+    def _server(self) -> dict[str, Any]:
         facts, now = self._overseer.server(), self._now()
+        return {
+            "state": facts.state,
+            "listening": facts.is_listening,
+            "accepting": facts.is_accepting,
+            "uptime_seconds": round(facts.uptime_seconds, 3),
+            "urls": list(facts.urls),
+            "versions": dict(facts.versions),
+            "connections": facts.connections,
+            "channels": facts.channels,
+            "engine": {"name": facts.engine, "is_up": facts.is_engine_up},
+            "certificates": [
+                {"names": names, "ends": _time(end), "days_left": (end - now).days}
+                for names, end in facts.certificates
+            ],
+        }
+
+    def overview(self, search: str | None, after: int, limit: int) -> Answer:
+        """The server, its totals, and a page of connections."""
+        lag = self._overseer.lag()
         return Answer(
             200,
             {
-                "state": facts.state,
-                "accepting": facts.is_accepting,
-                "uptime_seconds": round(facts.uptime_seconds, 3),
-                "urls": list(facts.urls),
-                "versions": dict(facts.versions),
-                "connections": facts.connections,
-                "channels": facts.channels,
-                "engine": {"name": facts.engine, "is_up": facts.is_engine_up},
-                "certificates": [
-                    {"names": names, "ends": _time(end), "days_left": (end - now).days}
-                    for names, end in facts.certificates
-                ],
+                "server": self._server(),
+                "totals": _totals(self._overseer.totals()),
+                "lag": {"count": lag.count, "sum_seconds": lag.sum, "largest_seconds": lag.largest},
+                "connections": self._connections(_search(search), after, limit),
             },
         )
 
@@ -138,29 +157,55 @@ class Api:
         _log.info("admin: accepting is {what}", what="resumed" if accepting else "paused")
         return Answer(200, {"accepting": accepting})
 
+    def listening(self, body: Any) -> Deferred[Answer]:
+        """Close the ports, or open them again."""
+        listening = _members(body, "listening")["listening"]
+        if not isinstance(listening, bool):
+            raise Refused(400, "listening: accepted is true or false")
+
+        def done(problem: str) -> Answer:
+            if problem:
+                raise Refused(409, problem)
+            _log.info("admin: ports are {what}", what="open" if listening else "closed")
+            return Answer(200, {"listening": listening})
+
+        return self._overseer.set_listening(listening).addCallback(done)
+
     # -- connections -----------------------------------------------------------------------------------------
 
     def connections(
-        self, address: str | None, path: str | None, channel: str | None, after: int, limit: int
+        self,
+        address: str | None,
+        path: str | None,
+        channel: str | None,
+        search: str | None,
+        after: int,
+        limit: int,
     ) -> Answer:
         """A page of open connections."""
         host = None if address in (None, UNIX) else PeerAddress.of(address).host
-        passing = [
-            one
-            for one in self._overseer.connections()
-            if (address is None or one.address == host)
-            and (path is None or one.path == escape_peer_text(path))
-            and (channel is None or one.channel == channel)
-        ]
+        has_text = _search(search)
+
+        def passes(one: ConnectionFacts) -> bool:
+            return (
+                (address is None or one.address == host)
+                and (path is None or one.path == escape_peer_text(path))
+                and (channel is None or one.channel == channel)
+                and has_text(one)
+            )
+
+        return Answer(200, self._connections(passes, after, limit))
+
+    def _connections(
+        self, passes: Callable[[ConnectionFacts], bool], after: int, limit: int
+    ) -> dict[str, Any]:
+        passing = [one for one in self._overseer.connections() if passes(one)]
         page, following = _page((one for one in passing if one.id > after), limit, lambda one: one.id)
-        return Answer(
-            200,
-            {
-                "connections": [self._connection(one) for one in page],
-                "total": len(passing),
-                "next": page[-1].id if following else None,
-            },
-        )
+        return {
+            "connections": [self._connection(one) for one in page],
+            "total": len(passing),
+            "next": page[-1].id if following else None,
+        }
 
     def connection(self, id: int) -> Answer:  # noqa: A002 - the parameter's name in the table
         """One open connection."""
@@ -226,6 +271,51 @@ class Api:
         members = self._overseer.publish(channel, _payload(kind, given[kind]))
         _log.info('admin: published on channel "{channel}", to {members}', channel=channel, members=members)
         return Answer(200, {"channel": channel, "members": members})
+
+    def samples(self, seconds: int, count: int | None, connection: int | None, channel: str | None) -> Answer:
+        """Messages as they pass."""
+        if self.watchers.are_full:
+            raise Refused(429, f"{MOST_WATCHERS} watch already, as many as may")
+        return Answer(200, SampleStream(self.watchers, seconds, count, connection, channel), LINES)
+
+
+def _search(text: str | None) -> Callable[[ConnectionFacts], bool]:
+    """Whether a connection has a text somewhere, whatever its case."""
+    if not text:
+        return lambda one: True
+    wanted = escape_peer_text(text).casefold()
+
+    def has(one: ConnectionFacts) -> bool:
+        shown = f"{one.id}\n{one.peer}\n{one.path}\n{one.service}\n{one.channel or ''}"
+        return wanted in shown.casefold()
+
+    return has
+
+
+def _totals(totals: Totals) -> dict[str, Any]:
+    nothing = Traffic()
+    services = sorted({*totals.traffic, *totals.open})
+    return {
+        "services": [
+            {
+                "name": name,
+                "open": totals.open.get(name, 0),
+                "received_messages": (traffic := totals.traffic.get(name, nothing)).received_messages,
+                "received_bytes": traffic.received_bytes,
+                "sent_messages": traffic.sent_messages,
+                "sent_bytes": traffic.sent_bytes,
+            }
+            for name in services
+        ],
+        "handshakes": [
+            {"outcome": outcome, "status": int(status) if status else None, "count": count}
+            for (outcome, status), count in totals.handshakes.items()
+        ],
+        "ends": [{"reason": reason, "count": count} for reason, count in totals.ends.items()],
+        "dropped_messages": sum(totals.dropped.values()),
+        "queued_bytes": totals.queued_bytes,
+        "largest_queue_bytes": totals.largest_queue_bytes,
+    }
 
 
 def _payload(kind: str, value: Any) -> str | bytes:

@@ -31,7 +31,7 @@ MOST_CONNECTIONS: Final = 32
 keeps besides the clients'."""
 
 REQUEST_SECONDS: Final = 30.0
-"""From the accepted connection to its end, whatever happens."""
+"""From the accepted connection to its end, whatever happens; more for an answer that says so."""
 
 _END_SECONDS: Final = 1.0
 
@@ -39,6 +39,7 @@ _END_SECONDS: Final = 1.0
 class BoundedRequest(ServerRequest):
     """A request whose body is in memory, or too large."""
 
+    channel: BoundedChannel
     content: BytesIO
     is_too_large = False
     query = b""
@@ -64,6 +65,15 @@ class BoundedRequest(ServerRequest):
         self.path, _, self.query = path.partition(b"?")
         self.process()
 
+    @property
+    def clock(self) -> Any:
+        """Of the timers that an answer needs."""
+        return self.channel.factory.reactor
+
+    def stay(self, seconds: float) -> None:
+        """Take so long for the answer, from now on, in place of the usual time."""
+        self.channel.stay(seconds + _END_SECONDS)
+
     def process(self) -> None:
         """Answer."""
         super().process()  # type: ignore[no-untyped-call]
@@ -82,6 +92,10 @@ class BoundedChannel(HTTPChannel):
         super().connectionMade()  # type: ignore[no-untyped-call]
         self._deadline = self.factory.reactor.callLater(REQUEST_SECONDS, self.cut)
         self.factory.channels.add(self)
+
+    def stay(self, seconds: float) -> None:
+        """End in so many seconds."""
+        self._deadline.reset(seconds)
 
     def checkPersistence(self, request: Request, version: bytes) -> bool:
         """Whether another request may come: none does."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from zope.interface import Interface
 
-from wsecho.policy.facts import ConnectionFacts, LagFacts, ServerState, Totals
+from wsecho.policy.facts import ConnectionFacts, LagFacts, MessageSample, ServerState, Totals
 
 __all__ = ["IOverseer", "ServerFacts"]
 
@@ -19,6 +20,7 @@ class ServerFacts:
     """The server as a whole."""
 
     state: ServerState
+    is_listening: bool
     is_accepting: bool
     uptime_seconds: float
     urls: Sequence[str]
@@ -65,6 +67,19 @@ class IOverseer(Interface):
 
     def set_accepting(accepting: bool) -> bool:
         """Pause or resume accepting; whether that is possible: not while the server stops."""
+
+    def set_listening(listening: bool) -> Deferred[str]:
+        """Close the ports, or open them again; fires with the line that says why that cannot be, empty when
+        it is done."""
+
+    def watch(
+        tell: Callable[[MessageSample], object], connection: int | None, channel: str | None
+    ) -> Callable[[], None]:
+        """Tell of some of the messages that pass from now on; what is returned ends it.
+
+        :param connection: only those of this one
+        :param channel: only those on this channel
+        """
 
     def configuration() -> Mapping[str, Any]:
         """The effective configuration, as JSON knows it, without secrets."""

@@ -11,7 +11,14 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from wsecho.policy.facts import ServerState
-from wsecho.web.operations import CHANNEL_PATTERN, LONGEST_PAGE, LONGEST_TEXT, OPERATIONS, Operation
+from wsecho.web.operations import (
+    CHANNEL_PATTERN,
+    LINES,
+    LONGEST_PAGE,
+    LONGEST_TEXT,
+    OPERATIONS,
+    Operation,
+)
 
 __all__ = ["SCHEMAS", "description"]
 
@@ -51,8 +58,10 @@ SCHEMAS: Final[Mapping[str, Mapping[str, Any]]] = {
     "Health": _object(status={"type": "string", "enum": ["live", *ServerState]}),
     "Description": {"type": "object"},
     "Accepting": _object(accepting=_FLAG),
+    "Listening": _object(listening=_FLAG),
     "Server": _object(
         state={"type": "string", "enum": [*ServerState]},
+        listening=_FLAG,
         accepting=_FLAG,
         uptime_seconds=_NUMBER,
         urls=_list_of(_TEXT),
@@ -61,6 +70,31 @@ SCHEMAS: Final[Mapping[str, Mapping[str, Any]]] = {
         channels=_COUNT,
         engine=_object(name=_TEXT, is_up=_FLAG),
         certificates=_list_of(_object(names=_TEXT, ends=_TIME, days_left={"type": "integer"})),
+    ),
+    "Totals": _object(
+        services=_list_of(
+            _object(
+                name=_TEXT,
+                open=_COUNT,
+                received_messages=_COUNT,
+                received_bytes=_COUNT,
+                sent_messages=_COUNT,
+                sent_bytes=_COUNT,
+            )
+        ),
+        handshakes=_list_of(_object(outcome=_TEXT, status=_or_null(_COUNT), count=_COUNT)),
+        ends=_list_of(_object(reason=_TEXT, count=_COUNT)),
+        dropped_messages=_COUNT,
+        queued_bytes=_COUNT,
+        largest_queue_bytes=_COUNT,
+    ),
+    "Lag": _object(
+        count={"type": "integer", "minimum": 0, "description": "How often it was measured."},
+        sum_seconds=_NUMBER,
+        largest_seconds={"type": "number", "minimum": 0, "description": "Of the last minute."},
+    ),
+    "Overview": _object(
+        server=_ref("Server"), totals=_ref("Totals"), lag=_ref("Lag"), connections=_ref("Connections")
     ),
     "Configuration": _object(
         options=_list_of(_ref("Option")),
@@ -102,6 +136,25 @@ SCHEMAS: Final[Mapping[str, Mapping[str, Any]]] = {
         channels=_list_of(_ref("Channel"), LONGEST_PAGE),
         total={"type": "integer", "minimum": 0, "description": "That pass the filter, on all pages."},
         next=_or_null(_CHANNEL),
+    ),
+    "Sample": _object(
+        time=_TIME,
+        connection={
+            "type": ["integer", "null"],
+            "minimum": 1,
+            "description": "Null of what was published here.",
+        },
+        peer=_or_null(_TEXT),
+        service=_TEXT,
+        channel=_or_null(_CHANNEL),
+        kind={"type": "string", "enum": ["text", "binary"]},
+        size={"type": "integer", "minimum": 0, "description": "Bytes of the payload."},
+        beginning={"type": "string", "description": "Text escaped, bytes in hexadecimal; cut."},
+        dropped={
+            "type": "integer",
+            "minimum": 0,
+            "description": "Samples before this one that were not read fast enough, and left out.",
+        },
     ),
     "Message": {
         "oneOf": [
@@ -195,6 +248,9 @@ def _operation(operation: Operation) -> dict[str, Any]:
 
 
 def _content(schema: str) -> dict[str, Any]:
+    if schema == LINES:
+        # OpenAPI 3.1 has no word for what each line is.
+        return {LINES: {"schema": {"type": "string", "x-lines": _ref("Sample")}}}
     if schema:
         return {"application/json": {"schema": _ref(schema)}}
     return {kind: {"schema": _TEXT} for kind in ("text/plain", "application/openmetrics-text")}

@@ -17,13 +17,29 @@ from urllib.parse import unquote_to_bytes
 from wsecho.policy.close_codes import CLOSE_CODES, LONGEST_REASON, Sender, may_be_sent
 from wsecho.policy.text import escape_peer_text
 
-__all__ = ["LONGEST_PAGE", "LONGEST_TEXT", "OPERATIONS", "Operation", "Parameter", "find", "is_channel"]
+__all__ = [
+    "LINES",
+    "LONGEST_PAGE",
+    "LONGEST_TEXT",
+    "LONGEST_WATCH",
+    "OPERATIONS",
+    "Operation",
+    "Parameter",
+    "find",
+    "is_channel",
+]
 
 LONGEST_PAGE: Final = 1000
 """The most connections or channels in one answer."""
 
 LONGEST_TEXT: Final = 65536
 """Characters of a text, or bytes of a binary message, that may be published here."""
+
+LONGEST_WATCH: Final = 3600
+"""Seconds of one stream of messages."""
+
+LINES: Final = "application/x-ndjson"
+"""In place of a schema: the body is no JSON, but lines of JSON."""
 
 CHANNEL_PATTERN: Final = "[A-Za-z0-9._~-]{0,128}"
 _HIGHEST_ID: Final = 2**63 - 1
@@ -134,6 +150,12 @@ _CHANNEL = Parameter(
     longest=128,
     pattern=CHANNEL_PATTERN,
 )
+_SEARCH = Parameter(
+    name="search",
+    meaning="Only those with this in their number, peer, path, service or channel.",
+    longest=128,
+)
+_AFTER = Parameter(name="after", meaning="Only those with a higher number.", is_number=True, default=0)
 _LIMIT = Parameter(
     name="limit",
     meaning="The most entries of the answer.",
@@ -186,6 +208,14 @@ OPERATIONS: Final = (
         answers={200: ("The server.", "Server")},
     ),
     Operation(
+        name="overview",
+        method="GET",
+        path="/api/overview",
+        meaning="What the operator's page shows, in one answer: the server, its totals, some connections.",
+        parameters=(_SEARCH, _AFTER, _LIMIT),
+        answers={200: ("The server, and a page of its connections.", "Overview")},
+    ),
+    Operation(
         name="configuration",
         method="GET",
         path="/api/configuration",
@@ -207,6 +237,20 @@ OPERATIONS: Final = (
         },
     ),
     Operation(
+        name="listening",
+        method="PUT",
+        path="/api/listening",
+        meaning=(
+            "Close the ports, or open them again at the same addresses. Closed, new connections are refused; "
+            "those that are open go on, and /health/ready is 503."
+        ),
+        body="Listening",
+        answers={
+            200: ("It is so.", "Listening"),
+            409: ("It cannot be so now; the line says why, and nothing has changed.", "Error"),
+        },
+    ),
+    Operation(
         name="connections",
         method="GET",
         path="/api/connections",
@@ -221,7 +265,8 @@ OPERATIONS: Final = (
                 name="path", meaning="Only those that asked for this path, query included.", longest=256
             ),
             _CHANNEL,
-            Parameter(name="after", meaning="Only those with a higher number.", is_number=True, default=0),
+            _SEARCH,
+            _AFTER,
             _LIMIT,
         ),
         answers={200: ("A page of connections; next is the after of the next page, if any.", "Connections")},
@@ -285,6 +330,46 @@ OPERATIONS: Final = (
             _LIMIT,
         ),
         answers={200: ("A page of channels; next is the after of the next page, if any.", "Channels")},
+    ),
+    Operation(
+        name="samples",
+        method="GET",
+        path="/api/messages",
+        meaning=(
+            "Messages as clients send them, a line of JSON for each: a sample when they are many. Content is "
+            "shown."
+        ),
+        parameters=(
+            Parameter(
+                name="seconds",
+                meaning="Until the end.",
+                is_number=True,
+                least=1,
+                most=LONGEST_WATCH,
+                default=LONGEST_WATCH,
+            ),
+            Parameter(
+                name="count",
+                meaning="Or until there were so many; without it there may be any number.",
+                is_number=True,
+                least=1,
+                most=1_000_000,
+            ),
+            Parameter(
+                name="connection",
+                meaning="Only those of the connection of this number.",
+                is_number=True,
+                least=1,
+            ),
+            _CHANNEL,
+        ),
+        answers={
+            200: (
+                "Lines of JSON, each an object as the schema Sample says; empty lines mean nothing.",
+                LINES,
+            ),
+            429: ("As many watch as may.", "Error"),
+        },
     ),
     Operation(
         name="publish",

@@ -243,7 +243,7 @@ cdef class Lane:
     cdef size_t cork_size
     cdef int fd
     cdef uint32_t index, generation, utf8
-    cdef bint open, held, paused, queued, spilled, echoes, unusual, is_pending, is_watched
+    cdef bint open, held, paused, queued, spilled, may_echo, echoes, unusual, is_pending, is_watched
     cdef uint8_t early_size
     cdef lane_head head
     cdef Why why
@@ -268,8 +268,8 @@ cdef class Lane:
         self.owner = owner
         self.link = link
         self.counters = counters
-        self.method = method
-        self.echoes = method is None
+        self.method = "onMessage" if method is None else method
+        self.may_echo = self.echoes = method is None
         self.limit = limit
         self.fd = fd
         self.slice_seconds = slice_seconds
@@ -782,6 +782,16 @@ cdef class Lane:
         if self.cork != NULL:
             self.flush_cork()
         self.flush_pending()
+
+    # -- who is told ---------------------------------------------------------------------------------------------
+
+    def tell_owner(self):
+        """Tell the owner of messages that would be sent back without asking, until ``echo_again``."""
+        self.echoes = False
+
+    def echo_again(self):
+        """Send messages back without asking, if that is what this lane was made for."""
+        self.echoes = self.may_echo
 
     # -- who reads -----------------------------------------------------------------------------------------------
 

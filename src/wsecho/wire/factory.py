@@ -72,6 +72,8 @@ class ServerFactory(AutobahnFactory):  # type: ignore[misc]
     noisy = False
     no_service: Any = object()
     """What a path has on which messages go to the protocol's own ``onMessage``."""
+    sampler: Any = None
+    """Shown some of the messages; see :mod:`wsecho.wire.sampling`. None while nobody watches."""
     _made_of: Any = None
     _made: Any = None
 

@@ -128,6 +128,8 @@ class ServerProtocol(Asked, Messages, AutobahnServerProtocol):  # type: ignore[m
         if lane is not None:
             self.lane = lane
             self.link.attach(lane)
+        if self.factory.sampler is not None:
+            self.factory.sampler.opened(self)
 
     # -- the opening handshake -------------------------------------------------------------------------------
 
