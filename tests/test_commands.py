@@ -80,7 +80,11 @@ class CommandTests(SynchronousTestCase):
 
     def test_who_runs(self) -> None:
         """What is left to other tests stands on the pages that they read; other pages are walked through."""
-        for mark, page in (("curl", "docs/how-to/admin.md"), ("test", "README.md")):
+        for mark, page in (
+            ("curl", "docs/how-to/admin.md"),
+            ("watch", "docs/how-to/admin.md"),
+            ("test", "README.md"),
+        ):
             self.assertEqual({one.page for one in commands.commands() if one.mark == mark}, {page})
         walked = {
             one.page

@@ -202,7 +202,7 @@ class Walk:
     def _command(self, fence: Fence) -> None:
         if fence.mark not in MARKS:
             raise WalkError(f"unknown mark {fence.mark!r}")
-        if fence.mark in ("curl", "test", "not run"):
+        if fence.mark in ("curl", "watch", "test", "not run"):
             return
         self._say(f"$ {fence.text}")
         if fence.mark == "serve":

@@ -6,7 +6,7 @@ Every fence `shell` of README.md and docs/ is run by a test, unless a comment in
 * `<!-- serve -->`: the same in a terminal of its own, where it goes on until the end of the page, or until a
   line `<!-- stop -->`;
 * `<!-- status N -->`: it must end with this exit status;
-* `<!-- curl -->`, `<!-- test -->`: `tests/test_docs.py` and `.ci/run` run it;
+* `<!-- curl -->`, `<!-- watch -->`, `<!-- test -->`: `tests/test_docs.py` and `.ci/run` run it;
 * `<!-- not run: REASON -->`: nobody does, and the page about limitations has it in its list.
 
 A fence `text` right below is what the command writes. Under `<!-- log -->` a fence `text` has lines of the
@@ -37,7 +37,7 @@ _PART = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 #: The comments that a fence of a shell may have, without their arguments.
-MARKS = frozenset({"", "serve", "status", "curl", "test", "not run"})
+MARKS = frozenset({"", "serve", "status", "curl", "watch", "test", "not run"})
 
 
 @dataclass(frozen=True, slots=True)
