@@ -401,8 +401,16 @@ class OnlyOwnerTests(SynchronousTestCase):
     SHARED = frozenset({"write", "writeSequence", "registerProducer", "unregisterProducer", "setTcpNoDelay"})
 
     #: A tunnel has a transport before there is a connection; the reader of PROXY headers is a transport's
-    #: wrapper, and TLS another transport, and so each itself the transport of a link.
-    MODULES = ("at_once.py", "link.py", "outbox.py", "tunnel.py", "proxy_header.py", "tls_transport.py")
+    #: wrapper, and TLS and what a port accepts other transports, and so each itself the transport of a link.
+    MODULES = (
+        "accepted.py",
+        "at_once.py",
+        "link.py",
+        "outbox.py",
+        "tunnel.py",
+        "proxy_header.py",
+        "tls_transport.py",
+    )
 
     #: The admin endpoint's connections are twisted.web's, and no WebSocket ever has one.
     HTTP = "web/beneath.py"

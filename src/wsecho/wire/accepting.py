@@ -19,6 +19,8 @@ from collections.abc import Callable
 from errno import EAGAIN, ECONNABORTED, EINTR, EPERM
 from typing import Any, Final
 
+from wsecho.wire.accepted import ListeningSocket, can_be_quick
+
 __all__ = ["REST_SECONDS", "watch_accepts"]
 
 #: Between two attempts of a port that cannot accept.
@@ -31,8 +33,8 @@ _QUIET = frozenset({EAGAIN, EINTR, EPERM})
 class _WatchedSocket:
     """A listening socket that tells of its failures to accept."""
 
-    def __init__(self, socket: Any, failed: Callable[[OSError], None], rest: Callable[[], None]) -> None:
-        self._socket = socket
+    def __init__(self, listening: Any, failed: Callable[[OSError], None], rest: Callable[[], None]) -> None:
+        self._socket = listening
         self._failed = failed
         self._rest = rest
         self._is_stuck = False
@@ -86,6 +88,8 @@ def watch_accepts(
         if not is_paused():
             port.resumeProducing()
 
-    socket = getattr(port, "socket", None)
-    if socket is not None:
-        port.socket = _WatchedSocket(socket, lambda error: reactor.callLater(0, failed, error), rest)
+    listening: Any = getattr(port, "socket", None)
+    if can_be_quick(listening):
+        listening = ListeningSocket(listening)
+    if listening is not None:
+        port.socket = _WatchedSocket(listening, lambda error: reactor.callLater(0, failed, error), rest)

@@ -21,7 +21,7 @@ import base64
 import binascii
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from wsecho.policy.hosts import parse_host
 
@@ -42,7 +42,7 @@ _REQUEST_LINE = re.compile(rb"(" + TOKEN.encode() + rb") ([\x21-\x7e]+) HTTP/([0
 # A name that is no token covers folding, a blank before the colon, and a line without colon as well. Behind
 # the colon is field-content of RFC 9110 section 5.5: visible characters, blanks, tabs and obs-text; no other
 # control character.
-_FIELD = re.compile(TOKEN.encode() + rb":[\t\x20-\x7e\x80-\xff]*")
+_FIELDS = re.compile(rb"(?:" + TOKEN.encode() + rb":[\t\x20-\x7e\x80-\xff]*(?:\r\n|\Z))*")
 _PROTOCOL = re.compile(TOKEN)
 _ABSOLUTE = re.compile(r"(?:https?|wss?)://([^/?]*)(.*)", re.IGNORECASE)
 _PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
@@ -79,8 +79,7 @@ class HeadRefused(Exception):
         self.headers = tuple(headers)
 
 
-@dataclass(frozen=True, slots=True)
-class RequestHead:
+class RequestHead(NamedTuple):
     """A request head that is well formed.
 
     :ivar method: as sent, case-sensitive
@@ -112,8 +111,7 @@ class RequestHead:
         return "websocket" in _tokens(self.headers.get("upgrade", ""))
 
 
-@dataclass(frozen=True, slots=True)
-class Upgrade:
+class Upgrade(NamedTuple):
     """What a valid opening handshake asks for.
 
     :ivar key: ``Sec-WebSocket-Key``
@@ -200,10 +198,14 @@ def parse_fields(lines: Sequence[bytes], once: Collection[str]) -> dict[str, str
     :raises HeadRefused: 400 for a line that is no header field, and for a second one of ``once``
     """
     headers: dict[str, str] = {}
-    for line in lines:
-        if _FIELD.fullmatch(line) is None:
-            raise HeadRefused(400, "malformed header line")
-        name, _, value = line.decode("iso-8859-1").partition(":")
+    if not lines:
+        return headers
+    block = b"\r\n".join(lines)
+    # All at once: to look at each line, and decode it, takes twice the time.
+    if _FIELDS.fullmatch(block) is None or not lines[-1]:
+        raise HeadRefused(400, "malformed header line")
+    for line in block.decode("iso-8859-1").split("\r\n"):
+        name, _, value = line.partition(":")
         name, value = name.lower(), value.strip(" \t")
         if name not in headers:
             headers[name] = value

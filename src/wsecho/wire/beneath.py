@@ -25,10 +25,12 @@ from autobahn.twisted.websocket import (
 )
 from autobahn.websocket import protocol
 from OpenSSL import SSL, _util
-from twisted.internet import abstract, tcp, unix
+from twisted.internet import abstract, tcp
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.protocols import tls
 from twisted.protocols.tls import TLSMemoryBIOProtocol
+
+from wsecho.wire.accepted import SOCKETS, AcceptedTcp
 
 __all__ = [
     "ATTRIBUTES",
@@ -136,6 +138,7 @@ TWISTED: Mapping[ModuleType, frozenset[str]] = {
         "_aborted", "_appSendBuffer", "_connectWrapped", "_creatorCallable", "_clock", "_handshakeDone",
         "_lostTLSConnection", "_producer", "_tlsConnection",
     }),
+    tcp: frozenset({"numberAccepts", "server", "socket"}),
     abstract: frozenset({"_tempDataLen", "_writeDisconnecting", "dataBuffer", "offset"}),
     SSL: frozenset({"_from_ssl", "_into_ssl", "_ssl"}),
 }  # fmt: skip
@@ -235,7 +238,7 @@ def send_now(transport: Any, data: bytes) -> int:
     :returns: how many bytes the kernel took; 0 also when the transport is another, and when the connection is
         broken, which the transport will find out for itself
     """
-    if type(transport) not in (tcp.Server, unix.Server) or transport.TLS or transport.disconnecting:
+    if type(transport) not in SOCKETS or transport.TLS or transport.disconnecting:
         return 0
     try:
         sent: int = transport.socket.send(data)
@@ -247,7 +250,7 @@ def send_now(transport: Any, data: bytes) -> int:
 
 def can_learn_peer(transport: Any) -> bool:
     """Whether a transport may name another peer later: one that wraps another, for it may read a proxy's header."""
-    return type(transport) is not tcp.Server
+    return type(transport) not in (tcp.Server, AcceptedTcp)
 
 
 def certificate_problem(handle: Any) -> str:

@@ -109,6 +109,10 @@ class Connection(Start, Intake):
         """Put the link between the transport and everything else."""
         self.link = Link(transport, self.factory.reactor, self, self.factory.settings.send_queue)
         super().makeConnection(self.link)
+        self.link.begin()
+        # Most have their handshake behind them already.
+        if self.phase is Phase.CONNECTING or self.phase is Phase.DECIDING:
+            self._start_open_timeout()
 
     def connectionMade(self) -> None:
         # Autobahn's own would collect process id, thread id and certificate of each connection.

@@ -96,6 +96,8 @@ _NO_LIMIT = 1 << 40
 _WRITING = ("sendData", "sendFrame")
 """Between ``sendMessage`` and the link."""
 
+_ON_THE_WAY = frozenset(_READING + _WRITING)
+
 REMEMBERED_CLASSES = 32
 """Of which it is remembered what they override. A class that is remembered lives on, and each factory, each
 change of its options, makes one."""
@@ -117,6 +119,9 @@ if native is not None:
     class _Traffic(native.Counters, AutobahnTrafficStats):  # type: ignore[misc]
         """Autobahn's statistics, in memory that compiled code counts in."""
 
+        def __init__(self) -> None:
+            """Everything is 0 as it is."""
+
 
 def lane_for(connection: Any, known: type, fd: int = -1) -> Any:
     """The lane of a connection that has opened; None when it has to do without.
@@ -128,8 +133,11 @@ def lane_for(connection: Any, known: type, fd: int = -1) -> Any:
     if native is None or not _is_ordinary(connection.__class__, known) or _looks_at_frames(connection):
         return None
     traffic = _Traffic()
-    for name, value in vars(connection.trafficStats).items():
-        setattr(traffic, name, value)
+    # As a rule nothing was counted before.
+    before = vars(connection).get("trafficStats")
+    if before is not None:
+        for name, value in vars(before).items():
+            setattr(traffic, name, value)
     connection.trafficStats = traffic
     settings = connection.factory.settings
     if settings.max_message_rate:
@@ -138,8 +146,7 @@ def lane_for(connection: Any, known: type, fd: int = -1) -> Any:
         method = None
     else:
         method = "onMessage"
-    limits = (connection.maxMessagePayloadSize, connection.maxFramePayloadSize)
-    limit = min((one for one in limits if one), default=_NO_LIMIT)
+    limit = min(connection.maxMessagePayloadSize or _NO_LIMIT, connection.maxFramePayloadSize or _NO_LIMIT)
     reactor = connection.factory.reactor
     # A reactor that runs goes by the system's clock; a clock of a test does not.
     clock = None if IReactorCore.providedBy(reactor) else reactor.seconds
@@ -157,7 +164,6 @@ def _echoes(connection: Any, known: type) -> bool:
 def _looks_at_frames(connection: Any) -> bool:
     """Whether an option, the service, or an attribute that was set on this one connection asks for more than
     the lane does. A service says so by an attribute ``keeps_off_lane``."""
-    own = vars(connection)
     return bool(
         connection._perMessageCompress is not None
         or connection.factory.debug
@@ -169,5 +175,5 @@ def _looks_at_frames(connection: Any) -> bool:
         or connection.logOctets
         or connection.trackedTimings
         or getattr(connection.service, "keeps_off_lane", False)
-        or any(name in own for name in _READING + _WRITING)
+        or not _ON_THE_WAY.isdisjoint(vars(connection))
     )

@@ -23,6 +23,7 @@ from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime, IS
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from wsecho.wire.accepted import Accepted, hasten
 from wsecho.wire.at_once import AtOnce
 from wsecho.wire.beneath import can_learn_peer
 from wsecho.wire.outbox import Outbox
@@ -140,6 +141,14 @@ class Link:
             return
 
     # -- reading ---------------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """The protocol is ready: read what has come with the connection."""
+        transport = self._transport
+        if isinstance(transport, Accepted):
+            transport.begin()
+        else:
+            hasten(transport)
 
     @property
     def is_reading(self) -> bool:

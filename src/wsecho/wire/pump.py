@@ -12,12 +12,12 @@ import os
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from twisted.internet import tcp, unix
 from twisted.internet.interfaces import IDelayedCall, IReadDescriptor
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from wsecho.wire.accepted import SOCKETS
 from wsecho.wire.lane import native
 
 if TYPE_CHECKING:
@@ -84,12 +84,14 @@ def pump_of(reactor: Any) -> Pump | None:
 
     It is made when the reactor runs, not before: a daemon forks first, and a fork shares what is registered.
     """
-    # By name: where there is no epoll, there is no such class to compare with.
-    kind = type(reactor)
-    if native is None or f"{kind.__module__}.{kind.__name__}" != _EPOLL:
+    if native is None:
         return None
     pump = _pumps.get(reactor)
-    if pump is None and reactor.running:
+    if pump is not None:
+        return pump
+    # By name: where there is no epoll, there is no such class to compare with.
+    kind = type(reactor)
+    if f"{kind.__module__}.{kind.__name__}" == _EPOLL and reactor.running:
         pump = _pumps[reactor] = Pump(reactor)
         # A transport that the pump reads would hear nothing of the reactor's end.
         reactor.addSystemEventTrigger("before", "shutdown", pump.stop)
@@ -98,7 +100,7 @@ def pump_of(reactor: Any) -> Pump | None:
 
 def plain_socket(transport: Any) -> Any:
     """The socket of a transport that is nothing but a socket; None for TLS and for every wrapper."""
-    if type(transport) not in (tcp.Server, unix.Server) or transport.TLS or not transport.connected:
+    if type(transport) not in SOCKETS or transport.TLS or not transport.connected:
         return None
     return transport.getHandle()
 

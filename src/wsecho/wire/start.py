@@ -144,6 +144,8 @@ class Start(_Autobahn):  # type: ignore[misc]
         for name in self.CONFIG_ATTRS:
             if not hasattr(self, name):
                 setattr(self, name, getattr(self.factory, name))
+
+    def _start_open_timeout(self) -> None:
         if self.openHandshakeTimeout > 0:
             self.openHandshakeTimeoutCall = self.factory.timer.call_later(
                 self.openHandshakeTimeout, self.onOpenHandshakeTimeout
