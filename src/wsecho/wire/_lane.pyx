@@ -75,11 +75,32 @@ cdef extern from "_lane.h":
     ssize_t lane_send(int fd, const void *a, size_t na, const void *b, size_t nb, const void *c, size_t nc)
     ssize_t lane_receive(int fd, void *a, size_t na, void *b, size_t nb)
 
+cdef extern from "_tls.h":
+    enum: TLS_RECORD
+    ctypedef struct tls_functions:
+        int (*read)(void *ssl, void *to, int n) noexcept
+        int (*write)(void *ssl, const void *source, int n) noexcept
+        int (*error_of)(const void *ssl, int result) noexcept
+        int (*feed)(void *bio, const void *source, int n) noexcept
+        int (*fetch)(void *bio, void *to, int n) noexcept
+        void (*forget_errors)() noexcept
+        int wants_more
+    ctypedef struct tls_piece:
+        const uint8_t *at
+        size_t n
+    tls_functions tls_openssl
+    size_t tls_open(void *ssl, void *into, const uint8_t *at, size_t n, uint8_t *to, size_t room, int *ended)
+    size_t tls_said(void *source, uint8_t *to, size_t room)
+    int tls_seal(void *ssl, const uint8_t *source, size_t n)
+    const uint8_t *tls_in_one(const tls_piece *piece, size_t skip, size_t n, uint8_t *together)
+
 
 cdef enum:
     # The largest head of a frame.
     FRAME_ROOM = 14
     READ_SIZE = 256 * 1024
+    # What may come of one read over TLS: a record may have been there in part.
+    PLAIN_ROOM = READ_SIZE + 32 * 1024
     # Messages of one connection in one turn, and after how many of them the clock is looked at, at last.
     BUDGET_OF_A_TURN = 256
     MESSAGES_PER_LOOK = 8
@@ -93,6 +114,9 @@ cdef enum:
     LARGE = 16 * 1024
     # What is first set aside for a frame that does not arrive in one piece.
     FIRST_PART = 64 * 1024
+    # What is encrypted before it is sent, as the outbox's window; and with what TLS adds, however small records are.
+    SEALED_SIZE = 128 * 1024
+    SEALED_ROOM = 2 * SEALED_SIZE + 64 * 1024
 
 cdef enum Why:
     ALL_TAKEN
@@ -206,6 +230,37 @@ cdef void keep_spare(bytes used) noexcept:
             return
 
 
+cdef ssize_t send_all(
+    int fd, const void *a, size_t na, const void *b, size_t nb, const void *c, size_t nc
+) noexcept:
+    """What the kernel has taken of three pieces; less than 0 when it takes nothing."""
+    cdef ssize_t sent
+    while True:
+        sent = lane_send(fd, a, na, b, nb, c, nc)
+        if sent >= 0 or errno != EINTR:
+            return sent
+
+
+cdef bytes rest_of(const void *a, size_t na, const void *b, size_t nb, const void *c, size_t nc, size_t skip):
+    """What is behind the first ``skip`` bytes of three pieces."""
+    cdef bytes rest = PyBytes_FromStringAndSize(NULL, na + nb + nc - skip)
+    cdef char *to = PyBytes_AS_STRING(rest)
+    if skip < na:
+        memcpy(to, <const char *>a + skip, na - skip)
+        to += na - skip
+        skip = 0
+    else:
+        skip -= na
+    if skip < nb:
+        memcpy(to, <const char *>b + skip, nb - skip)
+        to += nb - skip
+        skip = 0
+    else:
+        skip -= nb
+    memcpy(to, <const char *>c + skip, nc - skip)
+    return rest
+
+
 cdef size_t payload_size(bytes frame) noexcept:
     """What an unmasked, unfragmented frame carries."""
     cdef size_t n = PyBytes_GET_SIZE(frame)
@@ -240,7 +295,7 @@ cdef class Lane:
     cdef size_t pending_size
     cdef object method
     cdef uint64_t limit
-    cdef size_t cork_size
+    cdef size_t cork_size, window
     cdef int fd
     cdef uint32_t index, generation, utf8
     cdef bint open, held, paused, queued, spilled, may_echo, echoes, unusual, is_pending, is_watched
@@ -252,6 +307,11 @@ cdef class Lane:
     cdef long long told_of
     cdef double part_at, slice_seconds
     cdef object clock
+    # OpenSSL's connection and its two buffers, and whose they are, who keeps them alive; NULL without TLS.
+    cdef void *ssl
+    cdef void *into
+    cdef void *source
+    cdef object tls, ssl_owner
 
     def __init__(
         self,
@@ -275,11 +335,27 @@ cdef class Lane:
         self.slice_seconds = slice_seconds
         self.clock = clock
         self.cork_size = min(<size_t>CORK_SIZE, send_queue)
+        # What is sealed can be dropped no more, as what the outbox gives the transport.
+        self.window = max(<size_t>1, min(<size_t>SEALED_SIZE, send_queue // 2))
         self.open = True
         self.unusual = True
 
     def __dealloc__(self):
         Py_XDECREF(self.partial)
+
+    def seal(self, tls, ssl, int fd, size_t ssl_address, size_t into, size_t source):
+        """Write to a socket at once, over TLS: before the first message, and not without :func:`use_openssl`.
+
+        :param tls: who has the connection otherwise; see ``wsecho.wire.lane.LaneTls``
+        :param ssl: what keeps OpenSSL's connection alive
+        :param fd: the socket
+        :param ssl_address: of OpenSSL's connection, as ``into`` and ``source`` of the buffers that it reads from and
+            writes to
+        """
+        make_room_for_records()
+        self.tls, self.ssl_owner = tls, ssl
+        self.ssl, self.into, self.source = <void *>ssl_address, <void *>into, <void *>source
+        self.fd = fd
 
     # -- facts ---------------------------------------------------------------------------------------------------
 
@@ -740,37 +816,35 @@ cdef class Lane:
     ) except -1:
         """Send now what the kernel takes; the rest goes to the outbox."""
         cdef ssize_t sent = 0
-        cdef size_t n = na + nb + nc, skip
-        cdef bytes rest
-        cdef char *to
-        if not self.is_queued():
-            while True:
-                sent = lane_send(self.fd, a, na, b, nb, c, nc)
-                if sent >= 0 or errno != EINTR:
-                    break
-            if sent == <ssize_t>n:
-                return 0
-            if sent < 0:
-                # Whatever is wrong with the socket, the transport finds out.
-                sent = 0
-        skip = sent
-        rest = PyBytes_FromStringAndSize(NULL, n - skip)
-        to = PyBytes_AS_STRING(rest)
-        if skip < na:
-            memcpy(to, <const char *>a + skip, na - skip)
-            to += na - skip
-            skip = 0
-        else:
-            skip -= na
-        if skip < nb:
-            memcpy(to, <const char *>b + skip, nb - skip)
-            to += nb - skip
-            skip = 0
-        else:
-            skip -= nb
-        memcpy(to, <const char *>c + skip, nc - skip)
+        cdef size_t n = na + nb + nc
+        if self.is_queued():
+            return self.queue_rest(a, na, b, nb, c, nc, 0)
+        if self.ssl != NULL:
+            return send_sealed(self, a, na, b, nb, c, nc)
+        sent = send_all(self.fd, a, na, b, nb, c, nc)
+        # Whatever is wrong with the socket, the transport finds out.
+        return 0 if sent == <ssize_t>n else self.queue_rest(a, na, b, nb, c, nc, max(sent, 0))
+
+    cdef int queue_rest(
+        self, const void *a, size_t na, const void *b, size_t nb, const void *c, size_t nc, size_t skip
+    ) except -1:
+        """Give the outbox what is behind the first ``skip`` bytes."""
         self.queued = True
-        self.link.queue(rest)
+        self.link.queue(rest_of(a, na, b, nb, c, nc, skip))
+        return 0
+
+    cdef int leave_tls(self, int result, bytes kept, bytes rest) except -1:
+        """OpenSSL has not encrypted ``rest``: whoever has the connection otherwise takes over."""
+        tls = self.tls
+        # What OpenSSL's result means is asked first: whatever calls OpenSSL again changes that.
+        error = tls.error(result)
+        self.fd = -1
+        self.ssl = NULL
+        if kept is not None:
+            self.link.queue_sealed(kept)
+        tls.refused(error, rest)
+        if self.pump is not None and self.cork == NULL:
+            self.pump.give_back(self)
         return 0
 
     def block(self):
@@ -841,7 +915,9 @@ cdef class Lane:
             self.cork.n = 0
         if self.pump is not None:
             self.pump.forget(self)
-        self.owner = self.link = None
+        self.owner = self.link = self.tls = self.ssl_owner = None
+        self.ssl = self.into = self.source = NULL
 
 
+include "_tls.pxi"
 include "_pump.pxi"

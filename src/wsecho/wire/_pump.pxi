@@ -28,7 +28,7 @@ cdef class Pump:
         self.epoll = lane_epoll_open()
         if self.epoll < 0:
             raise OSError(errno, os.strerror(errno))
-        self.buffer = <uint8_t *>malloc(READ_SIZE)
+        self.buffer = <uint8_t *>malloc(PLAIN_ROOM)
         if self.buffer == NULL:
             raise MemoryError()
 
@@ -206,6 +206,8 @@ cdef class Pump:
         cdef ssize_t n
         cdef size_t room
         cdef bint is_valid = True
+        if lane.ssl != NULL:
+            return self.read_sealed(lane)
         if lane.partial != NULL and lane.head.length - lane.filled >= LARGE:
             # Into its place, without a copy; what follows goes into the buffer.
             lane.grow_part()
@@ -240,6 +242,29 @@ cdef class Pump:
         self.serve(lane, self.buffer, n)
         return 0
 
+    cdef int read_sealed(self, Lane lane) except -1:
+        """The same for a connection over TLS."""
+        cdef ssize_t n = lane_receive(lane.fd, _received, READ_SIZE, NULL, 0)
+        cdef size_t got
+        cdef int ended
+        tls, error = lane.tls, None
+        if n <= 0:
+            if n < 0 and (errno == EAGAIN or errno == EINTR):
+                return 0
+            self.give_back(lane)
+            return 0
+        got = tls_open(lane.ssl, lane.into, _received, n, self.buffer, PLAIN_ROOM, &ended)
+        if ended <= 0:
+            error = tls.error(ended)
+        send_said(lane)
+        if got:
+            self.serve(lane, self.buffer, got)
+        if error is not None and lane.tls is tls:
+            # The stream has ended, or broke: that is told behind what came before.
+            self.give_back(lane)
+            tls.stopped(error)
+        return 0
+
     cdef int serve(self, Lane lane, const uint8_t *at, Py_ssize_t n) except -1:
         """Take n bytes, or hand them over."""
         cdef Py_ssize_t taken
@@ -268,7 +293,7 @@ cdef class Pump:
             if not n or lane.owner is None:
                 break
         if lane.pump is self:
-            if not lane.open:
+            if not lane.open or lane.fd < 0:
                 self.give_back(lane)
             elif not lane.paused:
                 self.watch(lane)

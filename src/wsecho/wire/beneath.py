@@ -14,6 +14,7 @@ from __future__ import annotations
 import ast
 import inspect
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from types import ModuleType
 from typing import Any
 
@@ -53,6 +54,7 @@ __all__ = [
     "is_idle",
     "missing",
     "openssl",
+    "openssl_addresses",
     "openssl_memory",
     "queued_bytes",
     "send_now",
@@ -145,10 +147,21 @@ TWISTED: Mapping[ModuleType, frozenset[str]] = {
 """What Twisted's TLS and its sockets, and pyOpenSSL's connections, keep of themselves, and wsecho reads or sets."""
 
 OPENSSL = frozenset({
-    "BIO_read", "BIO_write", "SSL_ERROR_WANT_READ", "SSL_get_error", "SSL_get_verify_result", "SSL_read",
+    "BIO_read", "BIO_write", "ERR_clear_error", "SSL_ERROR_WANT_READ", "SSL_get_error", "SSL_get_verify_result", "SSL_read",
     "SSL_write", "X509_verify_cert_error_string",
 })  # fmt: skip
 """What wsecho uses of the bindings to OpenSSL, without pyOpenSSL: it makes an exception of each "not yet"."""
+
+
+OPENSSL_BY_ADDRESS: Mapping[str, str] = {
+    "SSL_read": "int(*)(SSL *, void *, int)",
+    "SSL_write": "int(*)(SSL *, void *, int)",
+    "SSL_get_error": "int(*)(SSL *, int)",
+    "BIO_write": "int(*)(BIO *, void *, int)",
+    "BIO_read": "int(*)(BIO *, void *, int)",
+    "ERR_clear_error": "void(*)()",
+}
+"""What compiled code calls of OpenSSL, and what it takes these functions to be."""
 
 
 def attributes_of_autobahn() -> set[str]:
@@ -183,6 +196,25 @@ def missing() -> list[str]:
         elif (found := tuple(inspect.signature(function).parameters)) != arguments:
             lines.append(f"{owner.__name__}.{name} takes {found}, not {arguments}")
     return lines
+
+
+def openssl_addresses() -> tuple[int, ...] | None:
+    """Where the functions of :data:`OPENSSL_BY_ADDRESS` are, in that order; None when these bindings do not tell, or one
+    is not what it should be.
+
+    pyOpenSSL shows the functions themselves, and only the module beneath knows them as addresses.
+    """
+    try:
+        bindings: Any = import_module("cryptography.hazmat.bindings._rust")._openssl
+        ffi, found = bindings.ffi, []
+        for name, kind in OPENSSL_BY_ADDRESS.items():
+            address = ffi.addressof(bindings.lib, name)
+            if ffi.typeof(address).cname != kind:
+                return None
+            found.append(int(ffi.cast("uintptr_t", address)))
+    except (ImportError, AttributeError, TypeError):
+        return None
+    return tuple(found) if ffi is openssl_memory else None
 
 
 def bottom_transport(transport: Any) -> Any:

@@ -15,10 +15,10 @@ from typing import Any, Protocol
 
 from twisted.internet.interfaces import IReactorCore
 
-from wsecho.wire.beneath import AutobahnTrafficStats
+from wsecho.wire.beneath import AutobahnTrafficStats, openssl, openssl_addresses
 from wsecho.wire.turns import SLICE_SECONDS
 
-__all__ = ["ECHO", "REMEMBERED_CLASSES", "LaneLink", "LaneOwner", "lane_for", "native"]
+__all__ = ["ECHO", "REMEMBERED_CLASSES", "LaneLink", "LaneOwner", "LaneTls", "lane_for", "native", "seals"]
 
 native: Any
 """The compiled part; None without it."""
@@ -38,6 +38,18 @@ def _compiled_part() -> ModuleType | None:
 
 
 native = _compiled_part()
+
+
+def _finds_openssl() -> bool:
+    addresses = openssl_addresses()
+    if native is None or addresses is None:
+        return False
+    native.use_openssl(*addresses, openssl.SSL_ERROR_WANT_READ)
+    return True
+
+
+seals = _finds_openssl()
+"""Whether lanes can do TLS: whether there is a compiled part, and it knows where OpenSSL is."""
 
 
 class LaneOwner(Protocol):
@@ -71,6 +83,9 @@ class LaneLink(Protocol):
     def queue(self, data: bytes) -> None:
         """Write this behind what waits already."""
 
+    def queue_sealed(self, records: bytes) -> None:
+        """Give these records to the socket's transport, ahead of what waits."""
+
     @property
     def has_flushed(self) -> bool:
         """Whether nothing waits any more."""
@@ -81,6 +96,19 @@ class LaneLink(Protocol):
 
     def read_by_transport(self) -> None:
         """The pump does not read this connection any more."""
+
+
+class LaneTls(Protocol):
+    """What the lane asks of its connection's TLS."""
+
+    def error(self, result: int) -> Exception:
+        """What OpenSSL's last result means, that is neither bytes nor "not yet"."""
+
+    def stopped(self, error: Exception) -> None:
+        """Nothing more can be read, for that reason; what came before was told of."""
+
+    def refused(self, error: Exception, data: bytes) -> None:
+        """OpenSSL did not encrypt ``data``, for that reason. The lane writes and reads no more."""
 
 
 _READING = (

@@ -25,9 +25,11 @@ from zope.interface import implementer
 
 from wsecho.wire.accepted import Accepted, hasten
 from wsecho.wire.at_once import AtOnce
-from wsecho.wire.beneath import can_learn_peer
+from wsecho.wire.beneath import bottom_transport, can_learn_peer
+from wsecho.wire.lane import seals
 from wsecho.wire.outbox import Outbox
 from wsecho.wire.pump import plain_socket, pump_of
+from wsecho.wire.tls_transport import TlsTransport
 
 __all__ = ["Hold", "Link", "LinkOwner"]
 
@@ -84,6 +86,7 @@ class Link:
         "_owner",
         "_peer",
         "_timer",
+        "_tls",
         "_transport",
         "is_secure",
         "outbox",
@@ -105,6 +108,7 @@ class Link:
         self._aborted = False
         self._timer: IDelayedCall | None = None
         self._lane: Any = None
+        self._tls: Any = None
         if plain_socket(transport) is not None:
             self.outbox.writer = AtOnce(self, transport, send_queue)
         self.is_secure: bool = ISSLTransport.providedBy(transport)
@@ -212,19 +216,24 @@ class Link:
     def attach(self, lane: Any) -> None:
         """Write through ``lane`` from now on, and let the reactor's pump read, if it can."""
         self._lane = self.outbox.writer = lane
-        if not self.outbox.is_clear:
+        transport = self._transport
+        may_be_pumped = plain_socket(transport) is not None
+        if seals and type(transport) is TlsTransport and transport.can_lend:
+            self._tls = transport
+            may_be_pumped = transport.lend(lane)
+        if not self.has_flushed:
             lane.block()
         if not self.takes_input:
             lane.hold()
-        pump = None if plain_socket(self._transport) is None else pump_of(self._transport.reactor)
+        pump = pump_of(bottom_transport(transport).reactor) if may_be_pumped else None
         if pump is None:
             return
         if self._holds:
             lane.pause()
         else:
-            self._transport.pauseProducing()
+            transport.pauseProducing()
         if not pump.adopt(lane) and not self._holds:
-            self._transport.resumeProducing()
+            transport.resumeProducing()
 
     def read_by_transport(self) -> None:
         """The pump does not read this connection any more."""
@@ -235,10 +244,14 @@ class Link:
         """Write what the lane could not write at once."""
         self.outbox.queue(data)
 
+    def queue_sealed(self, records: bytes) -> None:
+        """Write what the lane has encrypted, and could not write at once."""
+        self.outbox.queue_sealed(records)
+
     @property
     def has_flushed(self) -> bool:
         """Whether the lane may write again: nothing waits any more."""
-        return self.outbox.is_clear
+        return self.outbox.is_clear and (self._tls is None or self._tls.has_sent_all)
 
     @property
     def is_full(self) -> bool:
@@ -355,7 +368,7 @@ class Link:
         if self._lane is not None:
             # The socket is closed, and its number may be another's: before the program hears of anything.
             self._lane.abandon()
-            self._lane = None
+            self._lane = self._tls = None
         producer = self.outbox.unregister_producer()
         self.outbox.ended()
         self._transport = None

@@ -179,6 +179,16 @@ class Outbox:
         else:
             self._wait(data, is_droppable)
 
+    def queue_sealed(self, records: bytes) -> None:
+        """Give bytes to the transport at the bottom: TLS has made them already, and nothing may overtake
+        them."""
+        if self._transport is None:
+            return
+        if self._bottom is None:
+            self._ask_to_be_asked()
+        self._given += len(records)
+        self._bottom.write(records)
+
     def make_room(self) -> bool:
         """Drop messages, the oldest first, until the outbox is not full.
 

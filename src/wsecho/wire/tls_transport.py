@@ -16,6 +16,7 @@ ours follows (RFC 8446 section 6.1). While reading is paused nothing is delivere
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from OpenSSL.SSL import Error, WantReadError, ZeroReturnError
@@ -82,6 +83,7 @@ class _ShortWay:
     :ivar is_silent: whether nothing more is sent, not even what TLS has to say
     :ivar has_unread: whether something came that is not decrypted, or not acted on, because reading is paused
     :ivar end: what ended the stream, while it is not acted on: an error of pyOpenSSL's
+    :ivar lane: what else seals and opens its records, while nothing waits here; see ``wsecho.wire.lane``
     """
 
     __slots__ = (
@@ -93,6 +95,7 @@ class _ShortWay:
         "is_paused",
         "is_receiving",
         "is_silent",
+        "lane",
         "owner",
         "plain_bytes",
         "protocol",
@@ -120,6 +123,7 @@ class _ShortWay:
         self.is_receiving = self.is_paused = self.has_unread = False
         self.is_deaf = self.is_closed = self.is_silent = False
         self.end: Any = None
+        self.lane: Any = None
 
     # -- reading ---------------------------------------------------------------------------------------------
 
@@ -281,6 +285,9 @@ class _ShortWay:
                 sent = 0
             if sent == size:
                 return True
+        if self.lane is not None:
+            # It must not overtake this.
+            self.lane.block()
         self.transport.write(_records_view[sent:size])
         return False
 
@@ -291,6 +298,17 @@ class _ShortWay:
         if producer is not None and (not transport.streamingProducer or transport.producerPaused):
             transport.producerPaused = False
             producer.resumeProducing()
+
+    # -- a lane that reads and writes ------------------------------------------------------------------------
+
+    def stopped(self, error: Error) -> None:
+        """See :class:`wsecho.wire.lane.LaneTls`."""
+        self.end = error
+        self.act_on_end()
+
+    def refused(self, error: Error, data: bytes) -> None:
+        """See :class:`wsecho.wire.lane.LaneTls`."""
+        self.owner.write_failed(error, data)
 
     # -- turns, and the end ----------------------------------------------------------------------------------
 
@@ -326,6 +344,34 @@ class TlsTransport(TLSMemoryBIOProtocol):
     def plain_bytes(self) -> int:
         """Bytes that were written and are not encrypted yet."""
         return self._way.plain_bytes
+
+    @property
+    def has_sent_all(self) -> bool:
+        """Whether what is sent around this transport now comes in its turn: nothing waits, here or below."""
+        way = self._way
+        return way.written is None and not self._appSendBuffer and is_idle(way.socket_transport)
+
+    @property
+    def can_lend(self) -> bool:
+        """Whether a lane may seal and send: an open connection, with nothing between TLS and the socket."""
+        way = self._way
+        return not (way.ssl is None or way.socket_transport is None or way.is_closed or way.is_deaf)
+
+    def lend(self, lane: Any) -> bool:
+        """Let a lane seal and send, while :attr:`has_sent_all`; only if :attr:`can_lend`.
+
+        :returns: whether it may also read in place of the socket's transport: nothing that was read waits
+        """
+        way = self._way
+        address = partial(openssl_memory.cast, "uintptr_t")
+        lane.seal(
+            way,
+            way.ssl,
+            way.socket_transport.getHandle().fileno(),
+            *(int(address(one)) for one in (way.ssl, way.into, way.source)),
+        )
+        way.lane = lane
+        return not way.has_unread and way.end is None
 
     # -- the beginning, and the handshake --------------------------------------------------------------------
 
@@ -478,7 +524,7 @@ class TlsTransport(TLSMemoryBIOProtocol):
         if way.socket_transport is not None:
             self.transport.__dict__.pop("doRead", None)
         super().connectionLost(reason)  # type: ignore[no-untyped-call]
-        way.owner = way.protocol = way.transport = way.socket_transport = None
+        way.owner = way.protocol = way.transport = way.socket_transport = way.lane = None
         way.ssl = way.into = way.source = None
 
 
