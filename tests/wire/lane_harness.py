@@ -46,16 +46,21 @@ class Output:
     """Stands for a link.
 
     :ivar queued: what was queued
+    :ivar sealed: records that were
     """
 
     def __init__(self) -> None:
         self.queued = b""
+        self.sealed = b""
         self.has_flushed = True
         self.is_full = False
         self.reads = False
 
     def queue(self, data: bytes) -> None:
         self.queued += data
+
+    def queue_sealed(self, records: bytes) -> None:
+        self.sealed += records
 
     def read_by_transport(self) -> None:
         self.reads = True
@@ -65,14 +70,19 @@ class Case:
     """A lane with its owner and link.
 
     :param fd: the socket to write to
+    :param send_queue: bytes that may be held
     """
 
-    def __init__(self, *, limit: int = 1 << 20, echoes: bool = False, fd: int = -1) -> None:
+    def __init__(
+        self, *, limit: int = 1 << 20, echoes: bool = False, fd: int = -1, send_queue: int = 1 << 20
+    ) -> None:
         self.owner = Owner()
         self.link = Output()
         self.counters = native.Counters()
         method = None if echoes else "onMessage"
-        self.lane = native.Lane(self.owner, self.link, self.counters, method, limit, fd, 1 << 20, 10.0, None)
+        self.lane = native.Lane(
+            self.owner, self.link, self.counters, method, limit, fd, send_queue, 10.0, None
+        )
 
     def take(self, data: bytes, budget: int = 1000) -> bytes:
         """Give ``data`` to the lane, and return what is left for others."""

@@ -1,14 +1,18 @@
 """Tests for the pump in Twisted's reactor: who reads a connection, when, and that every end is reported."""
 
 import os
+import shutil
 import socket
 import struct
 from collections.abc import Callable
 from typing import Any
 
 from twisted.internet import reactor as _reactor
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
+from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
 from tests.wire.harness import (
@@ -29,9 +33,10 @@ from tests.wire.harness import (
     parse_frames,
 )
 from wsecho.policy.settings import Settings
-from wsecho.wire import pump
+from wsecho.wire import link, pump
+from wsecho.wire.beneath import bottom_transport
 from wsecho.wire.factory import ServerFactory
-from wsecho.wire.lane import native
+from wsecho.wire.lane import native, seals
 
 reactor: Any = _reactor
 
@@ -64,9 +69,11 @@ if native is not None:
         """A server on loopback, with connections that a program echoes on."""
 
         timeout = 20
+        is_secure = False
 
-        async def opened(self, tls: Any = None, protocol: Any = Program, **limits: Any) -> tuple[Any, Any]:
+        async def opened(self, protocol: Any = Program, **limits: Any) -> tuple[Any, Any]:
             """A client's socket, and the server's protocol for it."""
+            tls = certificates(self.mktemp()) if self.is_secure else None
             self.factory = ServerFactory(reactor=reactor, settings=Settings(**limits))
             made: list[Any] = []
 
@@ -85,9 +92,14 @@ if native is not None:
             for _ in range(count):
                 await deferLater(reactor, 0)
 
+        def descriptor(self, protocol: Any) -> int:
+            """The number of a connection's socket."""
+            number: int = bottom_transport(protocol.link._transport).fileno()
+            return number
+
         def is_read_by_twisted(self, protocol: Any) -> bool:
             """Whether the transport is among the reactor's readers."""
-            handle = protocol.link.getHandle()
+            handle = bottom_transport(protocol.link._transport).getHandle()
             return any(getattr(one, "socket", None) is handle for one in reactor.getReaders())
 
     class ReadingTests(SocketTestCase):
@@ -104,16 +116,6 @@ if native is not None:
             self.assertEqual(
                 protocol.told, [("open",), ("message", b"one", False), ("message", b"two", True)]
             )
-
-        async def test_tls(self) -> None:
-            """A connection over TLS has a lane, but Twisted reads it."""
-            client, protocol = await self.opened(tls=certificates(self.mktemp()))
-            self.assertTrue(protocol.lane.is_open)
-            self.assertFalse(protocol.lane.is_in_pump)
-            client.transport.write(frame(TEXT, b"one"))
-            await client.until(has_frames(1))
-            self.assertEqual(frames_of(client), [Frame(TEXT, b"one")])
-            self.assertEqual(protocol.trafficStats.incomingWebSocketMessages, 1)
 
         async def test_classes_that_look_at_frames(self) -> None:
             """A program that overrides what is between frames and messages has no lane, and sees every
@@ -257,7 +259,9 @@ if native is not None:
             """A peer that sends and ends its half gets its echo, and its end is reported."""
             client, protocol = await self.opened()
             client.transport.write(frame(TEXT, b"one"))
-            client.transport.loseWriteConnection()
+            # Over TLS its half is all that ends so, too: what comes is still read.
+            end = "loseConnection" if self.is_secure else "loseWriteConnection"
+            getattr(client.transport, end)()
             self.assertIsInstance(await client.ended, ConnectionDone)
             self.assertEqual(frames_of(client), [Frame(TEXT, b"one")])
             await self.ended(protocol)
@@ -267,7 +271,9 @@ if native is not None:
             """A reset is reported, although nothing is being written."""
             client, protocol = await self.opened()
             linger = struct.pack("ii", 1, 0)
-            client.transport.getHandle().setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            bottom_transport(client.transport).getHandle().setsockopt(
+                socket.SOL_SOCKET, socket.SO_LINGER, linger
+            )
             client.transport.abortConnection()
             await self.ended(protocol)
 
@@ -318,12 +324,12 @@ if native is not None:
         async def test_number_used_again(self) -> None:
             """A connection that takes the descriptor's number of one that has ended gets its own messages."""
             first, gone = await self.opened()
-            number = gone.link.descriptor
+            number = self.descriptor(gone)
             gone.dropConnection(abort=True)
             await first.ended
             second, protocol = await self.opened()
             for _ in range(20):
-                if protocol.link.descriptor == number:
+                if self.descriptor(protocol) == number:
                     break
                 second, protocol = await self.opened()
             second.transport.write(frame(TEXT, b"mine"))
@@ -392,3 +398,198 @@ if native is not None:
                 return list(parse_frames(parse_answer(data).rest))
             except (AssertionError, ValueError, struct.error):
                 return []
+
+
+if seals:
+
+    class SecureReadingTests(ReadingTests):
+        """Who reads over TLS: the same, and everything else is the same as well."""
+
+        is_secure = True
+
+    class SecureEndTests(EndTests):
+        """How connections over TLS leave the pump."""
+
+        is_secure = True
+
+        async def test_end_behind_messages(self) -> None:
+            """A peer's close_notify in the same segment as messages and half a frame ends the connection
+            behind the echoes."""
+            client, protocol = await self.opened()
+            protocol.pause_reading()
+            client.transport.write(frame(TEXT, b"one") + frame(TEXT, b"two") + frame(TEXT, b"half")[:8])
+            client.transport.loseConnection()
+            await self.turns(10)
+            protocol.resume_reading()
+            self.assertIsInstance(await client.ended, ConnectionDone)
+            self.assertEqual(frames_of(client), [Frame(TEXT, b"one"), Frame(TEXT, b"two")])
+            await self.ended(protocol)
+
+        async def test_end_behind_a_pause(self) -> None:
+            """A program that pauses in a message is told of the end that came behind it when it reads on."""
+
+            class Pausing(Program):
+                def onMessage(self, payload: bytes, isBinary: bool) -> None:
+                    super().onMessage(payload, isBinary)
+                    if payload == b"one":
+                        self.pause_reading()
+
+            client, protocol = await self.opened(protocol=Pausing)
+            protocol.pause_reading()
+            client.transport.write(frame(TEXT, b"one") + frame(TEXT, b"two"))
+            client.transport.loseConnection()
+            await self.turns(10)
+            protocol.resume_reading()
+            while len(protocol.told) < 2:
+                await self.turns(1)
+            await self.turns(10)
+            self.assertEqual(protocol.told, [("open",), ("message", b"one", False)])
+            protocol.resume_reading()
+            await client.ended
+            self.assertEqual(frames_of(client), [Frame(TEXT, b"one"), Frame(TEXT, b"two")])
+            await self.ended(protocol)
+
+        async def test_handed_over_in_the_middle(self) -> None:
+            """Messages that are on their way while the connection changes hands, and while the peer does not
+            read, arrive once each, and in order."""
+            client, protocol = await self.opened(send_queue=1 << 24)
+            payloads = [b"%06d" % number * 500 for number in range(2000)]
+            data = b"".join(frame(BINARY, payload) for payload in payloads)
+            its_pump = pump.pump_of(reactor)
+            assert its_pump is not None
+            self.addCleanup(pump._pumps.pop, reactor)
+            client.transport.pauseProducing()
+            client.transport.write(data[: len(data) // 2])
+            await self.turns(20)
+            its_pump.stop()
+            self.assertFalse(protocol.lane.is_in_pump)
+            client.transport.write(data[len(data) // 2 :])
+            await self.turns(20)
+            client.transport.resumeProducing()
+            size = sum(map(len, payloads))
+            await client.until(lambda got: len(got) > size and has_frames(len(payloads))(got))
+            self.assertTrue(frames_of(client) == [Frame(BINARY, payload) for payload in payloads])
+
+    class SecureStallTests(StallTests):
+        """Silence over TLS."""
+
+        is_secure = True
+
+    class SlowTests(SocketTestCase):
+        """A peer that does not read, over TLS."""
+
+        is_secure = True
+
+        async def test_order(self) -> None:
+            """What waits for it, in the transport and in the outbox, and what is written when that has
+            drained, arrives once and in order; the queue is bounded in the meantime."""
+            client, protocol = await self.opened(send_queue=1 << 18, ping_interval=0)
+            client.transport.pauseProducing()
+            payloads = [b"%08d" % number * 2500 for number in range(400)]
+            sent = 0
+
+            def more() -> None:
+                nonlocal sent
+                while sent < len(payloads) and not protocol.link.is_full:
+                    protocol.sendMessage(payloads[sent], True)
+                    sent += 1
+                protocol.link.outbox.call_when_low(more)
+
+            more()
+            self.assertLess(sent, len(payloads))
+            await self.turns(5)
+            client.transport.resumeProducing()
+            while sent < len(payloads):
+                await self.turns(1)
+                self.assertLess(protocol.link.queued_bytes, 1 << 19)
+            size = sum(map(len, payloads))
+            await client.until(lambda got: len(got) > size and has_frames(len(payloads))(got))
+            self.assertTrue(frames_of(client) == [Frame(BINARY, payload) for payload in payloads])
+            self.assertTrue(protocol.link.has_flushed)
+
+    class UnpumpedTests(SocketTestCase):
+        """Over TLS, where there is no pump, or a lane cannot do it."""
+
+        is_secure = True
+
+        async def exchange(self) -> Any:
+            """Messages of several sizes there and back; the server's protocol."""
+            client, protocol = await self.opened(max_message_size=1 << 24, max_frame_size=1 << 24)
+            self.assertFalse(protocol.lane.is_in_pump)
+            payloads = [b"", b"one", bytes(200_000), os.urandom(3_000_000), b"last"]
+            client.transport.write(b"".join(frame(BINARY, payload) for payload in payloads))
+            await client.until(lambda got: len(got) > 3_200_000 and has_frames(5)(got))
+            protocol.sendMessage(b"more")
+            await client.until(has_frames(6))
+            self.assertEqual(
+                frames_of(client), [*(Frame(BINARY, one) for one in payloads), Frame(TEXT, b"more")]
+            )
+            client.transport.loseConnection()
+            await client.ended
+            return protocol
+
+        async def test_without_a_pump(self) -> None:
+            """Twisted reads, and the lane writes."""
+            self.patch(link, "pump_of", lambda reactor: None)
+            protocol = await self.exchange()
+            self.assertEqual(protocol.trafficStats.incomingWebSocketMessages, 5)
+
+        async def test_without_addresses(self) -> None:
+            """When nobody knows where OpenSSL is, Twisted reads, and our transport writes."""
+            self.patch(link, "seals", False)
+            await self.exchange()
+
+    class KeyUpdateTests(SocketTestCase):
+        """A client of OpenSSL's own that changes keys."""
+
+        is_secure = True
+
+        async def test_key_update(self) -> None:
+            """A client that asks for new keys in the middle gets them ahead of the next message (RFC 8446
+            section 4.6.3), and messages go on."""
+            openssl = shutil.which("openssl")
+            assert openssl is not None
+            _, protocol = await self.opened()
+            port = protocol.link.getHost().port
+            client = Client()
+            reactor.spawnProcess(
+                client, openssl, ["openssl", "s_client", "-connect", f"127.0.0.1:{port}", "-tls1_3", "-msg"]
+            )
+            self.addCleanup(client.kill)
+            await client.until(b"Extended master secret")
+            client.transport.write(handshake())
+            await client.until(b"101 Switching")
+            client.transport.write(frame(TEXT, b"before"))
+            await client.until(b"\x81\x06before")
+            client.transport.write(b"K\n")
+            await client.until(b">>> TLS 1.3, Handshake [length 0005], KeyUpdate")
+            client.transport.write(frame(TEXT, b"behind"))
+            await client.until(b"<<< TLS 1.3, Handshake [length 0005], KeyUpdate")
+            await client.until(b"\x81\x06behind")
+
+    class Client(ProcessProtocol):
+        """A process, and what it writes."""
+
+        transport: Any
+
+        def __init__(self) -> None:
+            self.written = b""
+            self.ended: Deferred[None] = Deferred()
+
+        def outReceived(self, data: bytes) -> None:
+            self.written += data
+
+        errReceived = outReceived
+
+        def processEnded(self, reason: Failure) -> None:
+            self.ended.callback(None)
+
+        async def until(self, text: bytes) -> None:
+            """Wait until the process has written this."""
+            while text not in self.written:
+                await deferLater(reactor, 0.005)
+
+        def kill(self) -> Deferred[None]:
+            """End the process, and wait for that."""
+            self.transport.signalProcess("KILL")
+            return self.ended
