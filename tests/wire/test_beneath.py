@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import contextlib
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,6 +27,7 @@ from wsecho.wire.beneath import (
     ATTRIBUTES,
     BENEATH,
     OPENSSL,
+    OPENSSL_BY_ADDRESS,
     ReactorTimer,
     SilentLogger,
     attributes_of_autobahn,
@@ -33,6 +35,7 @@ from wsecho.wire.beneath import (
     certificate_problem,
     is_idle,
     missing,
+    openssl_addresses,
     queued_bytes,
     send_now,
 )
@@ -138,6 +141,30 @@ class TimerTests(SynchronousTestCase):
         late.cancel()
         self.assertEqual(len(self.calls), 1)
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
+class AddressTests(SynchronousTestCase):
+    """Where OpenSSL's functions are."""
+
+    def test_found(self) -> None:
+        """The bindings tell, as long as each function is what compiled code takes it for."""
+        addresses = openssl_addresses()
+        assert addresses is not None
+        self.assertEqual(len(set(addresses)), len(OPENSSL_BY_ADDRESS))
+        self.assertNotIn(0, addresses)
+
+    def test_another_kind(self) -> None:
+        """When one is something else, or is gone, there are none."""
+        for name, kind in (("SSL_read", "int(*)(SSL *, char *, int)"), ("SSL_gone", "int(*)(SSL *)")):
+            self.patch(beneath, "OPENSSL_BY_ADDRESS", {name: kind})
+            self.assertIsNone(openssl_addresses())
+
+    def test_other_bindings(self) -> None:
+        """Nor are there when pyOpenSSL works with others, or they are elsewhere."""
+        self.patch(beneath, "openssl_memory", object())
+        self.assertIsNone(openssl_addresses())
+        self.patch(beneath, "import_module", lambda name: import_module("no.such.module"))
+        self.assertIsNone(openssl_addresses())
 
 
 class IsIdleTests(SynchronousTestCase):

@@ -188,6 +188,22 @@ class WritingTests(OutboxTestCase):
         self.kernel.take_all()
         self.assertEqual(self.kernel.taken, b"A" * ROOM + b"B")
 
+    def test_sealed(self) -> None:
+        """Records that a lane has made go straight to the bottom, count as what the transport was given, and
+        what is written after them waits for its turn."""
+        bottom = Kernel()
+        box = Outbox(Wrapper(bottom), 100)
+        box.queue_sealed(b"r" * 40)
+        self.assertEqual((bottom.dataBuffer, box.queued_bytes, box.is_clear), (b"r" * 40, 40, False))
+        box.write(b"a" * 40)
+        self.assertTrue(box.is_blocked)
+        bottom.take_all()
+        self.assertTrue(box.is_clear)
+        self.assertTrue(bottom.taken.startswith(b"r" * 40))
+        box.ended()
+        box.queue_sealed(b"late")
+        self.assertEqual(bottom.dataBuffer, b"")
+
     def test_transport_that_ends_by_itself(self) -> None:
         """A transport that TLS is ending is not waited for by its producer."""
         self.outbox.write(b"x")

@@ -507,6 +507,17 @@ if seals:
             self.assertTrue(frames_of(client) == [Frame(BINARY, payload) for payload in payloads])
             self.assertTrue(protocol.link.has_flushed)
 
+        async def test_not_around_what_is_not_encrypted(self) -> None:
+            """What was given to our transport, and waits there for the end of the turn, is not overtaken,
+            although the socket's transport has said in the meantime that it has sent everything."""
+            client, protocol = await self.opened()
+            protocol.lane.block()
+            protocol.link.queue(native.encode(b"first", False))
+            protocol.link.outbox.resumeProducing()
+            protocol.sendMessage(b"second")
+            await client.until(has_frames(2))
+            self.assertEqual(frames_of(client), [Frame(TEXT, b"first"), Frame(TEXT, b"second")])
+
     class UnpumpedTests(SocketTestCase):
         """Over TLS, where there is no pump, or a lane cannot do it."""
 

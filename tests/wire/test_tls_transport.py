@@ -534,6 +534,109 @@ class PauseTests(TransportTestCase):
         program.transport.unregisterProducer()
 
 
+class LentTests(TransportTestCase):
+    """A connection whose records a lane makes as well."""
+
+    program = HalfProgram
+
+    class Lane:
+        """Stands for a lane: it notes what it is told."""
+
+        def __init__(self) -> None:
+            self.sealed: tuple[Any, ...] = ()
+            self.blocked = 0
+
+        def seal(self, *arguments: Any) -> None:
+            self.sealed = arguments
+
+        def block(self) -> None:
+            self.blocked += 1
+
+    async def test_lent(self) -> None:
+        """A lane gets OpenSSL's connection, its buffers and the socket, and may read."""
+        client, program = await self.connect()
+        transport, lane = program.transport, self.Lane()
+        self.assertTrue(transport.can_lend)
+        self.assertTrue(transport.lend(lane))
+        tls, ssl, fd, *addresses = lane.sealed
+        handle = transport.getHandle()
+        self.assertEqual((ssl, fd), (handle._ssl, transport.transport.getHandle().fileno()))
+        for address, owner in zip(addresses, (handle._ssl, handle._into_ssl, handle._from_ssl), strict=True):
+            self.assertEqual(openssl_memory.cast("void *", address), openssl_memory.cast("void *", owner))
+        self.assertIsInstance(tls.error(-1), SSL.Error)
+        client.transport.loseConnection()
+        await program.ended
+        self.assertFalse(transport.can_lend)
+
+    async def test_not_before_the_handshake(self) -> None:
+        """Before the handshake there is nothing to lend, nor at the end."""
+        client, program = await self.connect(is_silent=True)
+        self.assertFalse(program.transport.can_lend)
+        client.transport.write(client.said())
+        await self.until(lambda: program.transport._handshakeDone)
+        self.assertTrue(program.transport.can_lend)
+        program.transport.loseConnection()
+        self.assertFalse(program.transport.can_lend)
+
+    async def test_unread(self) -> None:
+        """While something waits that was read, nobody else may read on."""
+        client, program = await self.connect()
+        program.on_data = lambda data: program.transport.pauseProducing()
+        client.transport.write(client.sealed(b"last") + client.close_notify())
+        await self.until(lambda: program.told)
+        self.assertFalse(program.transport.lend(self.Lane()))
+        program.transport.resumeProducing()
+        await self.until(lambda: "half" in program.told)
+
+    async def test_what_waits(self) -> None:
+        """Nothing may be sent around what was written and is not encrypted, though the socket's transport
+        has nothing, nor around what that has; and a lane hears of the latter."""
+        client, program = await self.connect()
+        transport, lane = program.transport, self.Lane()
+        transport.lend(lane)
+        self.assertTrue(transport.has_sent_all)
+        transport.write(b"one")
+        self.assertFalse(transport.has_sent_all)
+        await self.until(lambda: client.heard == b"one")
+        self.assertTrue(transport.has_sent_all)
+        self.assertEqual(lane.blocked, 0)
+        client.transport.pauseProducing()
+        transport.write(bytes(8 << 20))
+        transport.flush_written()
+        self.assertEqual((transport.plain_bytes, transport.has_sent_all), (0, False))
+        self.assertGreater(lane.blocked, 0)
+        client.transport.resumeProducing()
+        await self.until(lambda: transport.has_sent_all)
+
+    async def test_refused(self) -> None:
+        """What OpenSSL did not encrypt for a lane is written as soon as it can be; the connection ends for
+        any other reason."""
+        client, program = await self.connect()
+        transport, lane = program.transport, self.Lane()
+        transport.lend(lane)
+        tls = lane.sealed[0]
+        tls.refused(SSL.WantReadError(), b"one")
+        self.assertFalse(transport.has_sent_all)
+        client.send(b"go on")
+        await self.until(lambda: client.heard.startswith(b"one"))
+        tls.refused(SSL.Error([("", "", "broken")]), b"two")
+        self.assertIsInstance(await program.ended, SSL.Error)
+        await client.ended
+
+    async def test_stopped(self) -> None:
+        """An end that a lane has read is acted on, unless reading is paused: then later."""
+        _, program = await self.connect()
+        transport, lane = program.transport, self.Lane()
+        transport.lend(lane)
+        transport.pauseProducing()
+        lane.sealed[0].stopped(SSL.ZeroReturnError())
+        await self.turns()
+        self.assertEqual(program.told, [])
+        transport.resumeProducing()
+        await self.until(lambda: program.told)
+        self.assertEqual(program.told, ["half"])
+
+
 class PausedAtOnceTests(TransportTestCase):
     """A program that pauses reading before it has read anything."""
 

@@ -42,7 +42,8 @@ native = _compiled_part()
 
 def _finds_openssl() -> bool:
     addresses = openssl_addresses()
-    if native is None or addresses is None:
+    # A checkout may have a compiled part that is older than it.
+    if not hasattr(native, "use_openssl") or addresses is None:
         return False
     native.use_openssl(*addresses, openssl.SSL_ERROR_WANT_READ)
     return True
