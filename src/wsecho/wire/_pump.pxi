@@ -1,4 +1,4 @@
-"""Many plain sockets behind one descriptor; a part of ``_lane.pyx``.
+"""Many sockets, plain or with TLS of ours, behind one descriptor; a part of ``_lane.pyx``.
 
 Rules of this file: an event is believed only when its generation is that of the connection in the table, since
 numbers of descriptors are used again; a descriptor is unregistered before it is closed; whatever is not a frame
@@ -6,7 +6,7 @@ for the lane, and the end of a connection, is given to the transport and to Auto
 """
 
 cdef class Pump:
-    """Many plain sockets in one loop, behind one descriptor.
+    """Many sockets in one loop, behind one descriptor.
 
     A subclass tells the reactor: :meth:`begin_watching`, :meth:`end_watching`, :meth:`need_turn`.
     """

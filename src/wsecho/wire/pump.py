@@ -1,4 +1,4 @@
-"""The pump: one descriptor for many plain sockets, read in one native loop.
+"""The pump: one descriptor for many sockets, plain or with our TLS, read in one native loop.
 
 Rules of this file: it says which connections the pump reads, and joins the compiled part to the reactor. A
 transport that the pump reads is in none of the reactor's lists of readers: the link owns that, and takes it

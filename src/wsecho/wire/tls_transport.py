@@ -10,6 +10,9 @@ at other times leaves in the next turn of the reactor, of all connections in one
 are fed and emptied a record at a time, since they never shrink: a connection that has once carried a large
 message would keep its size for ever.
 
+A lane (:mod:`wsecho.wire.lane`) may be lent an open connection: it then reads and writes in the short way's
+place, by the same OpenSSL's connection, and leaves to this file whatever is not bytes.
+
 The peer's close_notify ends its half of the stream, as FIN does without TLS: what is queued is flushed, then
 ours follows (RFC 8446 section 6.1). While reading is paused nothing is delivered, nor is the end seen.
 """
