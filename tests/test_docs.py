@@ -18,7 +18,14 @@ from docs._ext import generated, pages
 from tests.checkout import CHECKOUT
 from tests.serving import TIMEOUT, python_environment, serving
 from tests.wire.harness import BINARY, Peer, WireTestCase, close, frame
-from wsecho import BroadcastServerFactory, BroadcastService, EchoServerProtocol, SlowConsumer
+from wsecho import (
+    AllowedOrigins,
+    BroadcastServerFactory,
+    BroadcastService,
+    EchoServerProtocol,
+    OriginRequest,
+    SlowConsumer,
+)
 from wsecho.app.configuration import read_configuration
 from wsecho.policy.close_codes import CLOSE_CODES
 from wsecho.policy.end_reasons import END_REASONS
@@ -152,6 +159,21 @@ class SlowConsumerTests(WireTestCase):
         """What does not depend on time and port."""
         fields = dict(re.findall(r"(\w+)=(\S+)", line))
         return {name: fields[name] for name in ("reason", "code", "status", "ended", "sent", "dropped")}
+
+
+class OriginTests(SynchronousTestCase):
+    """The table of docs/topics/origins.md."""
+
+    def test_options(self) -> None:
+        """Each origin is refused without its option and admitted with it."""
+        table = read(DOCS / "topics" / "origins.md").partition("<!-- origins -->")[2].partition("\n\n")[0]
+        rows = re.findall(r"\| `([^`]+)` \| `--allow-origin=([^`]+)` \|$", table, re.MULTILINE)
+        self.assertEqual(len(rows), table.count("\n") - 2)
+        for origin, pattern in rows:
+            request = OriginRequest(origin, "127.0.0.1:9000", "/", "127.0.0.1")
+            self.assertEqual(
+                (AllowedOrigins()(request), AllowedOrigins([pattern])(request)), (False, True), origin
+            )
 
 
 class AdminTests(SynchronousTestCase):
