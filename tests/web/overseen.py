@@ -85,6 +85,7 @@ class FakeOverseer:
             channels=len(self.members),
             engine="memory",
             is_engine_up=True,
+            engine_events={"reconnect": 2},
             certificates=self.certificates,
         )
 

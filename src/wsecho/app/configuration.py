@@ -17,15 +17,17 @@ from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
+from wsecho.app.engines import check_engine
 from wsecho.app.listeners import check_description
 from wsecho.hub.channels import is_channel_name
+from wsecho.hub.engine import Retention, Retentions
 from wsecho.policy.clients import AllowedClients
 from wsecho.policy.hosts import AllowedHosts
 from wsecho.policy.options import CHANNEL_OPTIONS, OPTIONS, TABLE, Kind, option
 from wsecho.policy.origins import AllowedOrigins
 from wsecho.policy.proxies import TrustedProxies
 from wsecho.policy.settings import SAME_AS_MESSAGE_SIZE, Settings, option_name
-from wsecho.policy.text import escape_peer_text
+from wsecho.policy.text import escape_peer_text, without_password
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -144,6 +146,20 @@ class Configuration:
         """Return the proxies of ``--trust-proxy``; None when nobody is trusted."""
         return TrustedProxies(self.texts("trust-proxy")) if self.texts("trust-proxy") else None
 
+    def retention(self) -> Retentions:
+        """Return what each channel keeps."""
+        default = self._retention_of({})
+        own = {channel: self._retention_of(table) for channel, table in self.channels.items()}
+        return lambda channel: own.get(channel, default)
+
+    def _retention_of(self, table: Mapping[str, Setting]) -> Retention:
+        size, age = (
+            table[name].value if name in table else self[name] for name in ("history-size", "history-age")
+        )
+        assert isinstance(size, int)
+        assert isinstance(age, int | float)
+        return Retention(size, float(age))
+
     def channel_texts(self, name: str) -> Mapping[str, str]:
         """Return the channels that set the option `name`, a text, for themselves."""
         return {channel: str(table[name].value) for channel, table in self.channels.items() if name in table}
@@ -178,6 +194,8 @@ def read_configuration(command_line: Mapping[str, Sequence[str]]) -> Configurati
 
 
 def _named(row: Option, value: object, source: str) -> str:
+    if row.kind is Kind.URL and isinstance(value, str):
+        value = without_password(value)
     if source in (COMMAND_LINE, DEFAULT):
         if row.kind is Kind.FLAG:
             return f"--{row.name}"
@@ -220,6 +238,8 @@ def _read(row: Option, raw: object, source: str) -> Scalar:
             AllowedClients([str(value)])
         elif row.kind is Kind.ENDPOINT:
             check_description(str(value))
+        elif row.name == "engine":
+            check_engine(str(value))
     except ValueError as error:
         raise ConfigurationError(f"{_named(row, raw, source)}: {error}") from None
     return value
@@ -321,6 +341,7 @@ def _check_together(configuration: Configuration) -> None:
             "accepted is --certificate=FILE with --listen-tls=ENDPOINT"
         )
     _check_clients(configuration)
+    _check_history(configuration)
     if configuration["admin-token-file"] is not None and configuration["admin"] is None:
         raise ConfigurationError(
             f"{named('admin-token-file')}: nothing uses it; "
@@ -333,6 +354,23 @@ def _check_together(configuration: Configuration) -> None:
                     f"{named(name)}: no limit is refused with --compression=deflate; "
                     "accepted is a size above 0"
                 )
+
+
+def _check_history(configuration: Configuration) -> None:
+    """Raise `ConfigurationError` for an age where nothing is kept."""
+    keeps = configuration["history-size"]
+    if configuration["history-age"] and not keeps:
+        raise ConfigurationError(
+            f"{configuration.named('history-age')}: nothing is kept without a size; "
+            "accepted is --history-age=DURATION with --history-size=N"
+        )
+    for channel, table in configuration.channels.items():
+        size, age = table.get("history-size"), table.get("history-age")
+        if age is not None and age.value and not (keeps if size is None else size.value):
+            raise ConfigurationError(
+                f'{escape_peer_text(age.source)}: channel."{channel}".history-age = {age.value}: nothing is '
+                "kept without a size; accepted is history-age with history-size"
+            )
 
 
 def _check_clients(configuration: Configuration) -> None:

@@ -12,12 +12,15 @@ from functools import cache
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
+from twisted.logger import Logger
 from zope.interface import implementer
 
 from wsecho.app.listeners import ListenError
 from wsecho.app.options import version
+from wsecho.hub.engine import EngineError, EngineState
 from wsecho.policy.facts import ServerState
 from wsecho.policy.options import TABLE, Kind, option
+from wsecho.policy.text import without_password
 from wsecho.web.interfaces import IOverseer, ServerFacts
 from wsecho.wire.tally import facts_of
 
@@ -38,6 +41,8 @@ if TYPE_CHECKING:
     from wsecho.wire.tally import Tally
 
 __all__ = ["Overseer", "described"]
+
+_log = Logger(namespace="wsecho")
 
 
 @implementer(IOverseer)
@@ -60,7 +65,7 @@ class Overseer:
 
     def server(self) -> ServerFacts:
         """See `IOverseer`."""
-        service = self.service
+        service, engine = self.service, self.broadcast.relay.engine
         return ServerFacts(
             state=service.state,
             is_listening=service.is_listening,
@@ -70,8 +75,9 @@ class Overseer:
             versions=_versions(),
             connections=sum(len(server.factory.connections) for server in service.servers),
             channels=len(self.broadcast.hub),
-            engine="memory",
-            is_engine_up=True,
+            engine=engine.name,
+            is_engine_up=engine.state is EngineState.UP,
+            engine_events={**engine.counts, **self.broadcast.relay.counts},
             certificates=() if self.tls is None else self.tls.validity,
         )
 
@@ -98,10 +104,12 @@ class Overseer:
         hub = self.broadcast.hub
         return {name: hub.members(name) for name in hub}
 
-    def publish(self, channel: str, message: str | bytes) -> int:
+    def publish(self, channel: str, message: str | bytes) -> int | None:
         """See `IOverseer`."""
+        if self.broadcast.relay.is_away:
+            return None
         members = self.broadcast.hub.members(channel)
-        self.broadcast.publish(channel, message)
+        self.broadcast.publish(channel, message).addErrback(_not_published, channel)
         self.sampler.published(channel, message)
         return members
 
@@ -144,6 +152,13 @@ def _line_of(failure: Failure) -> str:
     return failure.getErrorMessage()
 
 
+def _not_published(failure: Failure, channel: str) -> None:
+    """The engine broke away in the moment after the answer."""
+    if not isinstance(failure.value, EngineError):
+        failure.raiseException()
+    _log.error('admin: the message on channel "{channel}" was not published', channel=channel)
+
+
 @cache
 def _versions() -> dict[str, str]:
     # Read from files, which a scrape need not do each time.
@@ -184,13 +199,3 @@ def _option(configuration: Configuration, row: Option, setting: Setting) -> dict
         "source": setting.source,
         "is_enforced": row.enforced,
     }
-
-
-def without_password(url: str) -> str:
-    """A URL without the password that it may have."""
-    scheme, separator, rest = url.partition("://")
-    user_info, at, place = rest.rpartition("@")
-    if not at:
-        return url
-    user, colon, _ = user_info.partition(":")
-    return f"{scheme}{separator}{user}{':***' if colon else ''}@{place}"

@@ -14,6 +14,7 @@ Rules of this file:
 from __future__ import annotations
 
 import os
+import secrets
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -24,10 +25,12 @@ from twisted.logger import ILogObserver, Logger
 
 from wsecho.app.configuration import ConfigurationError
 from wsecho.app.descriptors import provide_descriptors
+from wsecho.app.engines import make_engine
 from wsecho.app.listeners import DescriptionListener, IListener, ListenError, PortListener, is_local, url_of
 from wsecho.app.ports import Ports
 from wsecho.app.process import FAILED, Process
 from wsecho.hub.channels import Hub
+from wsecho.hub.engine import EngineError
 from wsecho.policy.enumerations import SslMode
 from wsecho.policy.facts import ServerState
 from wsecho.policy.hosts import LOOPBACK_HOSTS, AllowedHosts
@@ -55,6 +58,7 @@ if TYPE_CHECKING:
     from wsecho.app.admin import AdminEndpoint
     from wsecho.app.configuration import Configuration
     from wsecho.app.lag import LagMeter
+    from wsecho.services.relay import Relay
     from wsecho.web.interfaces import IOverseer
 
 __all__ = [
@@ -71,7 +75,7 @@ __all__ = [
 _log = Logger(namespace="wsecho")
 
 #: In which accepting and listening may be changed.
-_MAY_CHANGE = (ServerState.READY, ServerState.PAUSED, ServerState.CLOSED)
+_MAY_CHANGE = (ServerState.READY, ServerState.PAUSED, ServerState.CLOSED, ServerState.ENGINE_AWAY)
 
 
 class CannotStart(Exception, SystemExit):
@@ -143,6 +147,7 @@ class WebSocketService(Service):
     :param prepare: called before anything listens.
     :param say: besides the log, gets the line of what keeps the server from starting.
     :param administration: the admin endpoint, if there is one.
+    :param relay: what joins the channels to their engine, which starts and stops with the service
     """
 
     def __init__(
@@ -159,6 +164,7 @@ class WebSocketService(Service):
         prepare: Callable[[], object] | None = None,
         say: Callable[[str], object] | None = None,
         administration: Administration | None = None,
+        relay: Relay | None = None,
     ) -> None:
         self._reactor = reactor
         self._listeners = listeners
@@ -171,6 +177,7 @@ class WebSocketService(Service):
         self._prepare = prepare
         self._say = say
         self._administration = administration
+        self._relay = relay
         self._is_accepting = True
         self._ports = Ports()
         self._is_changing = False
@@ -220,6 +227,8 @@ class WebSocketService(Service):
             return ServerState.CLOSED
         if self._pending:
             return ServerState.STARTING
+        if self._relay is not None and self._relay.is_away:
+            return ServerState.ENGINE_AWAY
         return ServerState.READY if self._is_accepting else ServerState.PAUSED
 
     @property
@@ -327,6 +336,9 @@ class WebSocketService(Service):
         if not self._is_bound:
             self.privilegedStartService()
         super().startService()  # type: ignore[no-untyped-call]
+        if self._relay is not None and self._relay.engine.is_shared:
+            # It has none of the sockets that a daemon's parent would close.
+            self._relay.start().addErrback(self._engine_failed)
         self._reactor.callWhenRunning(self._announce)
 
     def stopService(self) -> Deferred[Any]:
@@ -342,6 +354,9 @@ class WebSocketService(Service):
                 for server in self.servers
             ]
         )
+        if self._relay is not None:
+            relay = self._relay
+            gone.addBoth(lambda result: relay.stop().addCallback(lambda _: result))
         administration = self._administration
         if administration is not None:
             # The last to go: whoever watches sees the drain to its end.
@@ -361,6 +376,12 @@ class WebSocketService(Service):
             how=f"over {format_duration(spread_seconds(timeout))}" if spread else "now",
             timeout=format_duration(timeout),
         )
+
+    def _engine_failed(self, failure: Failure) -> None:
+        """What no waiting mends."""
+        if not isinstance(failure.value, EngineError):
+            _log.failure("the engine failed to start", failure)
+        self._cannot_run(f"--engine: {failure.getErrorMessage()}")
 
     def reload(self) -> None:
         """Read the certificates again, for connections that come. Files that cannot be used are told, and the
@@ -399,8 +420,11 @@ class WebSocketService(Service):
     def _listening_failed(self, listener: IListener, failure: Failure) -> None:
         if not isinstance(failure.value, ListenError):
             _log.failure("{name}: failed to listen", failure, name=listener.name)
-        self._failure = f"{listener.name}: {failure.getErrorMessage()}"
-        _log.critical("{line}", line=self._failure)
+        self._cannot_run(f"{listener.name}: {failure.getErrorMessage()}")
+
+    def _cannot_run(self, line: str) -> None:
+        self._failure = line
+        _log.critical("{line}", line=line)
         if self._say is not None:
             self._say(self._failure)
         if self.running and self._process is not None:
@@ -484,8 +508,22 @@ def build_tls(configuration: Configuration) -> ConfiguredCreator | None:
         raise ConfigurationError(f"{configuration.named('client-ca')}: {error}") from None
 
 
-def build_broadcast(configuration: Configuration) -> BroadcastService:
-    """Return the channels."""
+def build_broadcast(configuration: Configuration, reactor: Any = None) -> BroadcastService:
+    """Return the channels, on their engine.
+
+    :raises ConfigurationError: the engine cannot be used
+    """
+    node = secrets.token_hex(4)
+    try:
+        engine = make_engine(
+            configuration.text("engine"),
+            reactor,
+            node=node,
+            retention=configuration.retention(),
+            max_payload=configuration.settings().max_message_size,
+        )
+    except ValueError as error:
+        raise ConfigurationError(f"{configuration.named('engine')}: {error}") from None
     return BroadcastService(
         Hub(),
         include_sender=configuration.flag("include-sender"),
@@ -495,6 +533,9 @@ def build_broadcast(configuration: Configuration) -> BroadcastService:
             channel: SlowConsumer(choice)
             for channel, choice in configuration.channel_texts("slow-consumer").items()
         },
+        engine=engine,
+        clock=reactor,
+        node=node,
     )
 
 
@@ -508,7 +549,7 @@ def server_maker(
 ) -> Callable[[bool], WebSocketServer]:
     """Return what makes a server for each listener; all share the services and so the channels, `room`, and
     `tally`. Connections go to the services without the pending queue."""
-    broadcast = build_broadcast(configuration) if broadcast is None else broadcast
+    broadcast = build_broadcast(configuration, reactor) if broadcast is None else broadcast
     route = Routes(
         configuration.text("mode"),
         EchoService(),
@@ -588,7 +629,7 @@ def build_service(
     tls = build_tls(configuration)
     settings = configuration.settings()
     room = Room(settings.max_connections, settings.max_connections_per_address)
-    broadcast, tally = build_broadcast(configuration), Tally()
+    broadcast, tally = build_broadcast(configuration, reactor), Tally()
     return WebSocketService(
         reactor,
         build_listeners(configuration, reactor, tls),
@@ -604,4 +645,5 @@ def build_service(
         prepare=None if process is None else lambda: provide_descriptors(room),
         say=say,
         administration=build_administration(configuration, reactor, broadcast, tally, tls),
+        relay=broadcast.relay,
     )

@@ -73,6 +73,11 @@ class Hub(Generic[P]):
         channel = self._channels.get(name)
         return 0 if channel is None else len(channel.members)
 
+    def on(self, name: str) -> tuple[IMember, ...]:
+        """Who is on the channel now."""
+        channel = self._channels.get(name)
+        return () if channel is None else tuple(channel.members)
+
     def join(self, name: str, member: IMember) -> None:
         """Put ``member`` on the channel: it receives what is published from now on. Harmless when it is on it
         already."""

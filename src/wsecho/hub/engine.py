@@ -156,6 +156,9 @@ class IEngine(Interface):
         "What happened so far, by name of a row of ``wsecho.policy.metrics.ENGINE_EVENTS``."
     )
 
+    def retention(channel: str) -> Retention:
+        """What a channel keeps."""
+
     def start(listener: object) -> Deferred[None]:
         """Connect; fires when first up.
 

@@ -100,7 +100,7 @@ class MemoryEngine:
         most_channels: int = MOST_CHANNELS,
         most_bytes: int = MOST_HISTORY_BYTES,
     ) -> None:
-        self._retention = _nothing if retention is None else retention
+        self._retentions = _nothing if retention is None else retention
         self._clock = clock
         self._make_epoch = make_epoch
         self._most_channels = most_channels
@@ -117,6 +117,10 @@ class MemoryEngine:
         self._sweep_seconds = _LONGEST_SWEEP
         self.history_bytes = 0
         """What all histories count as now."""
+
+    def retention(self, channel: str) -> Retention:
+        """See `IEngine`."""
+        return self._retentions(channel)
 
     def start(self, listener: object) -> Deferred[None]:
         """See `IEngine`."""
@@ -137,7 +141,7 @@ class MemoryEngine:
 
     def publish(self, channel: str, publication: Publication) -> Deferred[Position | None]:
         """See `IEngine`; ``arrived`` is called before this returns."""
-        retention = self._retention(channel)
+        retention = self._retentions(channel)
         position = None
         if retention.size:
             record = self._record(channel, retention)
@@ -154,7 +158,7 @@ class MemoryEngine:
 
     def subscribe(self, channel: str) -> Deferred[Position | None]:
         """See `IEngine`; ``arrived`` tells of the channel anyway."""
-        retention = self._retention(channel)
+        retention = self._retentions(channel)
         return succeed(self._record(channel, retention).position if retention.size else None)
 
     def unsubscribe(self, channel: str) -> None:
@@ -162,7 +166,7 @@ class MemoryEngine:
 
     def history(self, channel: str, since: Position | None) -> Deferred[History]:
         """See `IEngine`."""
-        retention = self._retention(channel)
+        retention = self._retentions(channel)
         if not retention.size:
             return succeed(History((), None, since is None))
         record = self._record(channel, retention)

@@ -115,7 +115,10 @@ CLOSE_CODES = (
         "Invalid frame payload data",
         "content that does not fit its type",
         Sender.EITHER,
-        sent="a text message or a close reason that is not UTF-8",
+        sent=(
+            "a text message or a close reason that is not UTF-8; with wsecho.v1.json, a message that is no "
+            "envelope"
+        ),
     ),
     CloseCodeRow(
         1008,
@@ -123,7 +126,10 @@ CLOSE_CODES = (
         "Policy Violation",
         "a rule of the receiver's own was broken, and no other code fits",
         Sender.EITHER,
-        sent="more than --max-fragments or --max-message-rate; the reason names the option",
+        sent=(
+            "more than --max-fragments or --max-message-rate; the reason names the option; with "
+            "wsecho.v1.json, a position in the URL that is none"
+        ),
     ),
     CloseCodeRow(
         1009,
@@ -155,6 +161,7 @@ CLOSE_CODES = (
         "Service Restart",
         "the service restarts; a client may come back after some seconds, at random",
         Sender.EITHER,
+        sent="the link to the engine broke, and messages of the channel may be missing",
     ),
     CloseCodeRow(
         1013,
@@ -162,7 +169,10 @@ CLOSE_CODES = (
         "Try Again Later",
         "the service is overloaded; a client should use another address or wait for its user",
         Sender.EITHER,
-        sent="the client does not read, and --send-queue is full",
+        sent=(
+            "the client does not read, and --send-queue is full; or it published, or asked for history, "
+            "and the engine was away"
+        ),
     ),
     CloseCodeRow(
         # Registered, but Autobahn takes it for invalid, and a gateway's code has no sense from a client.

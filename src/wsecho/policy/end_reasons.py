@@ -49,6 +49,8 @@ class EndReason(Enum):
     PING_TIMEOUT = "ping-timeout"
     STALLED = "stalled"
     SLOW_CONSUMER = "slow-consumer"
+    MESSAGES_MISSED = "messages-missed"
+    ENGINE_AWAY = "engine-away"
     INTERNAL_ERROR = "internal-error"
     PAGE_SERVED = "page-served"
     BAD_REQUEST = "bad-request"
@@ -91,12 +93,14 @@ END_REASONS: tuple[ReasonRow, ...] = (
     ReasonRow(EndReason.ABORTED, Blame.SERVER, None, None, "The embedding program dropped the connection without a Close frame."),
     ReasonRow(EndReason.AS_ASKED, Blame.NOBODY, None, None, "The client asked the programmable echo for this end."),
     ReasonRow(EndReason.PROTOCOL_ERROR, Blame.PEER, 1002, None, "The peer broke RFC 6455: an illegal frame or Close."),
-    ReasonRow(EndReason.INVALID_PAYLOAD, Blame.PEER, 1007, None, "A text message or close reason was not UTF-8, or compressed data was corrupt."),
+    ReasonRow(EndReason.INVALID_PAYLOAD, Blame.PEER, 1007, None, "A text message or close reason was not UTF-8, compressed data was corrupt, or a message of a client with envelopes was none."),
     ReasonRow(EndReason.MESSAGE_TOO_BIG, Blame.PEER, 1009, None, "A message or frame was larger than the limit that the close reason names."),
     ReasonRow(EndReason.POLICY_VIOLATION, Blame.PEER, 1008, None, "The peer went beyond a limit that is not about size."),
     ReasonRow(EndReason.PING_TIMEOUT, Blame.NETWORK, 1001, None, "A ping was not answered within the ping timeout."),
     ReasonRow(EndReason.STALLED, Blame.NETWORK, 1001, None, "The peer was silent inside a frame or a message for the stall timeout."),
     ReasonRow(EndReason.SLOW_CONSUMER, Blame.PEER, 1013, None, "The peer did not read, and its send queue was full."),
+    ReasonRow(EndReason.MESSAGES_MISSED, Blame.SERVER, 1012, None, "The link to the engine broke, and messages of the channel may be missing."),
+    ReasonRow(EndReason.ENGINE_AWAY, Blame.SERVER, 1013, None, "The peer published, or asked for history, and the engine did not take the message or the question."),
     ReasonRow(EndReason.INTERNAL_ERROR, Blame.SERVER, 1011, 500, "Code of the service or the embedding program raised; the log has the traceback."),
     ReasonRow(EndReason.PAGE_SERVED, Blame.NOBODY, None, 200, "A plain GET was answered with a page."),
     ReasonRow(EndReason.BAD_REQUEST, Blame.PEER, None, 400, "The request head was malformed, or no valid opening handshake (400, 405, 505)."),
@@ -106,7 +110,7 @@ END_REASONS: tuple[ReasonRow, ...] = (
     ReasonRow(EndReason.HOST_DENIED, Blame.PEER, None, 421, "The Host header names a host that is not served here."),
     ReasonRow(EndReason.ORIGIN_DENIED, Blame.PEER, None, 403, "The origin policy refused the connection."),
     ReasonRow(EndReason.DENIED, Blame.PEER, None, None, "The embedding program refused the connection in onConnect, with a status of its own, or the client's certificate was not one that is admitted."),
-    ReasonRow(EndReason.UNAVAILABLE, Blame.SERVER, None, 503, "There are as many connections as there may be (max-connections, or those that nobody has taken yet), or the decision on the connection took too long."),
+    ReasonRow(EndReason.UNAVAILABLE, Blame.SERVER, None, 503, "There are as many connections as there may be (max-connections, or those that nobody has taken yet), the decision on the connection took too long, or the engine was away."),
     ReasonRow(EndReason.ADDRESS_LIMIT, Blame.PEER, None, 429, "The peer's address has as many connections as one may have (max-connections-per-address)."),
     ReasonRow(EndReason.HANDSHAKE_TIMEOUT, Blame.PEER, None, 408, "The opening handshake, TLS included, was not finished in time."),
     ReasonRow(EndReason.HANDSHAKE_ABANDONED, Blame.NETWORK, None, None, "The peer left before the connection was open."),

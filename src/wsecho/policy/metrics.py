@@ -15,13 +15,23 @@ from wsecho.policy.end_reasons import END_REASONS
 from wsecho.policy.facts import ServerState
 from wsecho.policy.slow_consumers import SlowConsumer
 
-__all__ = ["METRICS", "OPENED", "OTHER_SERVICE", "Label", "Metric", "MetricKind", "metric"]
+__all__ = ["ENGINE_EVENTS", "METRICS", "OPENED", "OTHER_SERVICE", "Label", "Metric", "MetricKind", "metric"]
 
 OPENED: Final = "opened"
 """The outcome of an opening handshake that was answered with 101."""
 
 OTHER_SERVICE: Final = "other"
 """What a service without a name, of an embedding program, is counted under."""
+
+
+ENGINE_EVENTS: Final = {
+    "publish-failed": "a message was not stored, or nobody knows; its sender was told",
+    "gap": "messages of a channel may be missing; its members were told",
+    "foreign-entry": "an entry that no wsecho wrote was passed over",
+    "reconnect": "the link broke, and is there again",
+    "replayed": "messages that were missed while the link was broken came from the history",
+}
+"""What can happen between a server and its engine."""
 
 
 class MetricKind(StrEnum):
@@ -113,6 +123,14 @@ METRICS: Final = (
         _GAUGE,
         "Whether what connects the channels of several processes can be reached; memory always can.",
         (Label("engine", "of --engine"),),
+    ),
+    Metric(
+        "wsecho_engine_events_total",
+        _COUNTER,
+        "What happened between the server and its engine: "
+        + "; ".join(f"{name}, {meaning}" for name, meaning in ENGINE_EVENTS.items())
+        + ".",
+        (Label("event", "one of these", tuple(ENGINE_EVENTS)),),
     ),
     Metric(
         "wsecho_state",

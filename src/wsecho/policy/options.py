@@ -470,33 +470,38 @@ TABLE: Final[tuple[Option, ...]] = (
         name="engine",
         kind=Kind.URL,
         meaning=(
-            "What connects the channels of several processes: memory:, redis://[user:password@]host:port/db "
-            "or rediss://..."
+            "What connects the channels of several processes, and keeps their history: memory:, "
+            "redis://[user:password@]host:port/db or rediss://... for TLS. A password is better given in the "
+            "file of --config, since everybody on a machine sees command lines."
         ),
         default="memory:",
         qt=_NOT_IN_QT,
-        reason="One process needs none.",
-        enforced=False,
+        reason="One process needs no other.",
+        enforced=True,
     ),
     Option(
         name="history-size",
         kind=Kind.COUNT,
-        meaning="Messages kept per channel for replay.",
+        meaning=(
+            "Messages kept per channel for replay to clients that speak wsecho.v1.json. memory: keeps "
+            "256 MiB "
+            "in all at most, and 10000 channels."
+        ),
         default=0,
         qt=_NOT_IN_QT,
         reason="Keeping what people sent is a decision of its own.",
         zero="nothing kept",
-        enforced=False,
+        enforced=True,
     ),
     Option(
         name="history-age",
         kind=Kind.DURATION,
-        meaning="How long messages are kept per channel for replay.",
+        meaning="How long a message is kept for replay at most. Needs --history-size.",
         default=0.0,
         qt=_NOT_IN_QT,
-        reason="Keeping what people sent is a decision of its own.",
-        zero="nothing kept",
-        enforced=False,
+        reason="How long is too long depends on the use.",
+        zero="as long as there is room",
+        enforced=True,
     ),
     Option(
         name="admin",

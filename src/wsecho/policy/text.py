@@ -9,7 +9,7 @@ This module knows nothing of protocols: it does not decide what is legal, only h
 
 import unicodedata
 
-__all__ = ["escape_peer_text"]
+__all__ = ["escape_peer_text", "without_password"]
 
 # Characters that `str.isprintable` lets through although nothing (or only blank) is drawn for them: one log
 # line could look like another, or a host name like a trusted one. The combining grapheme joiner, Hangul
@@ -92,3 +92,13 @@ def _escaped(character: str) -> str:
     if point < 0x80:
         return f"\\x{point:02x}"
     return f"\\u{point:04x}" if point <= 0xFFFF else f"\\U{point:08x}"
+
+
+def without_password(url: str) -> str:
+    """A URL without the password that it may have."""
+    scheme, separator, rest = url.partition("://")
+    user_info, at, place = rest.rpartition("@")
+    if not at:
+        return url
+    user, colon, _ = user_info.partition(":")
+    return f"{scheme}{separator}{user}{':***' if colon else ''}@{place}"

@@ -269,6 +269,8 @@ class Api:
         if not is_channel(channel):
             raise Refused(400, "channel: accepted is a channel name of up to 128 of A-Z a-z 0-9 . _ ~ -")
         members = self._overseer.publish(channel, _payload(kind, given[kind]))
+        if members is None:
+            raise Refused(503, "the engine is away: nothing was published")
         _log.info('admin: published on channel "{channel}", to {members}', channel=channel, members=members)
         return Answer(200, {"channel": channel, "members": members})
 

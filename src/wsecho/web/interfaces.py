@@ -31,6 +31,8 @@ class ServerFacts:
     channels: int
     engine: str
     is_engine_up: bool
+    engine_events: Mapping[str, int]
+    """How often each of ``ENGINE_EVENTS`` happened."""
     certificates: Sequence[tuple[str, datetime]]
     """The names of each certificate in use, and when it ends."""
 
@@ -59,8 +61,9 @@ class IOverseer(Interface):
     def channels() -> Mapping[str, int]:
         """The channels that somebody is on, and how many are."""
 
-    def publish(channel: str, message: str | bytes) -> int:
-        """Send a message to everybody on a channel; how many that are."""
+    def publish(channel: str, message: str | bytes) -> int | None:
+        """Send a message to everybody on a channel; how many that are here, or None when the engine is away
+        and nothing was sent."""
 
     def close(number: int, code: int, reason: str) -> bool:
         """Begin the closing handshake of an open connection; whether there is one of this id."""

@@ -52,6 +52,7 @@ def samples(overseer: IOverseer) -> Mapping[str, _Values]:
             (str(number),): end.timestamp() for number, (_, end) in enumerate(server.certificates, 1)
         },
         "wsecho_engine_up": {(server.engine,): float(server.is_engine_up)},
+        "wsecho_engine_events_total": {(name,): number for name, number in server.engine_events.items()},
         "wsecho_state": {(str(one),): float(one is state) for one in ServerState},
         "wsecho_build_info": {
             tuple(server.versions[name] for name in ("wsecho", "python", "twisted", "autobahn")): 1.0

@@ -16,17 +16,19 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable
-from typing import Protocol
+from collections.abc import Callable, Iterable
+from typing import Generic, Protocol, TypeVar
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from wsecho.policy.lifecycle import Phase
 
-__all__ = ["Drain", "Drainable", "check_drain", "spread_seconds"]
+__all__ = ["Drain", "Drainable", "Spread", "check_drain", "spread_seconds"]
 
 _log = Logger("wsecho")
+
+T = TypeVar("T")
 
 #: Who is due within so many seconds is told in the same turn of the reactor.
 _SECONDS_OF_A_BATCH = 0.05
@@ -52,6 +54,57 @@ def check_drain(timeout: float | None, *, spread: bool) -> None:
         raise ValueError(f"timeout must be finite and not negative: {timeout}")
 
 
+class Spread(Generic[T]):
+    """Tells some, one after the other, evenly over a span of time.
+
+    :param clock: source of its timer
+    :param seconds: the span
+    :param tell: is given each of them in turn; whoever has left meanwhile, too
+    """
+
+    __slots__ = ("_began", "_clock", "_due", "_number", "_seconds", "_tell", "_waiting")
+
+    def __init__(self, clock: IReactorTime, seconds: float, tell: Callable[[T], object]) -> None:
+        self._clock = clock
+        self._seconds = seconds
+        self._tell = tell
+        self._waiting: deque[T] = deque()
+        self._number = 0
+        self._began = 0.0
+        self._due: IDelayedCall | None = None
+
+    def begin(self, everybody: Iterable[T]) -> None:
+        """Tell the first at once."""
+        self._began = self._clock.seconds()
+        self._waiting.extend(everybody)
+        self._number = len(self._waiting)
+        self._tell_next()
+
+    def _tell_next(self) -> None:
+        self._due = None
+        elapsed = self._clock.seconds() - self._began
+        while self._waiting:
+            # Those that left meanwhile keep their place: closing up would tell the others sooner than needed.
+            told = self._number - len(self._waiting)
+            until_due = told * self._seconds / self._number - elapsed
+            if until_due >= _SECONDS_OF_A_BATCH:
+                self._due = self._clock.callLater(until_due, self._tell_next)
+                return
+            self._tell(self._waiting.popleft())
+
+    @property
+    def is_over(self) -> bool:
+        """Whether everybody has been told."""
+        return not self._waiting
+
+    def stop(self) -> None:
+        """Tell nobody any more."""
+        self._waiting.clear()
+        due, self._due = self._due, None
+        if due is not None:
+            due.cancel()
+
+
 class Drainable(Protocol):
     """What a drain asks of a connection."""
 
@@ -75,28 +128,16 @@ class Drain:
     :raises TypeError: see :func:`check_drain`; likewise ``ValueError``
     """
 
-    __slots__ = (
-        "_began",
-        "_clock",
-        "_deadline",
-        "_due",
-        "_left",
-        "_number",
-        "_spread",
-        "_timeout",
-        "_waiting",
-    )
+    __slots__ = ("_began", "_clock", "_deadline", "_left", "_spread", "_timeout")
 
     def __init__(self, clock: IReactorTime, timeout: float | None, *, spread: bool) -> None:
         check_drain(timeout, spread=spread)
         self._clock = clock
         self._timeout = timeout
-        self._spread = spread_seconds(timeout) if spread and timeout is not None else 0.0
+        seconds = spread_seconds(timeout) if spread and timeout is not None else 0.0
+        self._spread = Spread[Drainable](clock, seconds, self._tell)
         self._left: set[Drainable] = set()
-        self._waiting: deque[Drainable] = deque()
-        self._number = 0
         self._began = 0.0
-        self._due: IDelayedCall | None = None
         self._deadline: IDelayedCall | None = None
 
     def begin(self, connections: Iterable[Drainable]) -> None:
@@ -109,12 +150,11 @@ class Drain:
             return
         if self._timeout is not None:
             self._deadline = self._clock.callLater(self._timeout, self._time_is_over)
-        self._waiting.extend(one for one in everybody if one.phase is Phase.OPEN)
-        self._number = len(self._waiting)
+        are_open = [one for one in everybody if one.phase is Phase.OPEN]
         for connection in everybody:
             if connection.phase is not Phase.OPEN:
                 self._tell(connection)
-        self._tell_next()
+        self._spread.begin(are_open)
 
     def add(self, connection: Drainable) -> None:
         """Wait for a connection, too, that came meanwhile and is being ended already."""
@@ -127,23 +167,11 @@ class Drain:
         self._left.discard(connection)
         if self._left:
             return False
-        self._stop_telling()
+        self._spread.stop()
         deadline, self._deadline = self._deadline, None
         if deadline is not None:
             deadline.cancel()
         return True
-
-    def _tell_next(self) -> None:
-        self._due = None
-        elapsed = self._clock.seconds() - self._began
-        while self._waiting:
-            # Those that left meanwhile keep their place: closing up would tell the others sooner than needed.
-            told = self._number - len(self._waiting)
-            until_due = told * self._spread / self._number - elapsed
-            if until_due >= _SECONDS_OF_A_BATCH:
-                self._due = self._clock.callLater(until_due, self._tell_next)
-                return
-            self._tell(self._waiting.popleft())
 
     def _tell(self, connection: Drainable) -> None:
         if connection not in self._left:
@@ -155,15 +183,9 @@ class Drain:
             # Of a program's subclass, perhaps. Everybody else is told all the same.
             _log.failure("{id} shutting down failed", id=connection.id)
 
-    def _stop_telling(self) -> None:
-        self._waiting.clear()
-        due, self._due = self._due, None
-        if due is not None:
-            due.cancel()
-
     def _time_is_over(self) -> None:
         self._deadline = None
-        self._stop_telling()
+        self._spread.stop()
         left = sorted(self._left, key=lambda connection: connection.id)
         _log.warn("shutdown: the time is over; connections dropped: {number}", number=len(left))
         for connection in left:

@@ -20,6 +20,10 @@ class IService(Interface):
     - an attribute ``holds_back``; see :class:`wsecho.wire.messages.Messages`;
     - an attribute ``name``, under which its messages are counted;
     - an attribute ``keeps_off_lane``; see :mod:`wsecho.wire.lane`;
+    - an attribute ``subprotocols``, names that it speaks whatever the factory supports. Which one was chosen,
+      it learns from the ``websocket_protocol_in_use`` of the connection;
+    - a method ``ready(connection)``, called once the connection is allowed. It opens when the Deferred that
+      this returns has fired, unless that fails, with ``HeadRefused`` or as a decision may;
     - a method ``asked(connection, head)``, which is told of a valid opening handshake, a ``RequestHead``,
       before anybody decides on it. It may raise ``HeadRefused``, and set the ``compression`` of the
       connection.

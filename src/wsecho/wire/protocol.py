@@ -249,10 +249,27 @@ class ServerProtocol(Asked, Messages, AutobahnServerProtocol):  # type: ignore[m
             raise OriginDenied()
         if getattr(self.onConnect, "__func__", None) is ServerProtocol.onConnect:
             # Which does not look at the request: nothing needs to be made of it.
-            return self.factory.choose_subprotocol(self._read()[1].subprotocols)
-        request = self.request
-        assert request is not None
-        return self.onConnect(request)
+            answer: Any = self._choose_subprotocol(self._read()[1].subprotocols)
+        else:
+            request = self.request
+            assert request is not None
+            answer = self.onConnect(request)
+        ready = getattr(self.service, "ready", None)
+        return answer if ready is None else self._when_ready(answer, ready(self))
+
+    async def _when_ready(self, answer: Any, ready: Deferred[None]) -> Any:
+        if hasattr(answer, "__await__"):
+            answer = await answer
+        await ready
+        return answer
+
+    def _choose_subprotocol(self, offered: Sequence[str]) -> str | None:
+        """The client's first that the factory supports, or the service speaks by itself."""
+        choose = self.factory.choose_subprotocol
+        spoken = getattr(self.service, "subprotocols", ())
+        if not spoken:
+            return choose(offered)
+        return next((name for name in offered if name in spoken or choose((name,)) is not None), None)
 
     def _usable_extensions(self, header: str) -> list[tuple[str, dict[str, Any]]]:
         """The offers that can be accepted. One that is unknown or invalid is declined, not answered by 400
@@ -342,7 +359,9 @@ class ServerProtocol(Asked, Messages, AutobahnServerProtocol):  # type: ignore[m
     def _refused(self, failure: Failure) -> None:
         # A decision that nobody waits for any more was cancelled.
         expected = (ConnectionDeny,) if self.phase is Phase.DECIDING else (ConnectionDeny, CancelledError)
-        if not isinstance(failure.value, expected):
+        if isinstance(failure.value, HeadRefused):
+            self._refuse(failure.value.status, failure.value.detail)
+        elif not isinstance(failure.value, expected):
             self._decision_broke(failure)
         elif isinstance(failure.value, OriginDenied):
             self.factory.origin_refused(self._read()[0].headers.get("origin"))
@@ -375,7 +394,7 @@ class ServerProtocol(Asked, Messages, AutobahnServerProtocol):  # type: ignore[m
             or an awaitable of either
         :raises ConnectionDeny: to refuse, with an HTTP status
         """
-        return self.factory.choose_subprotocol(self.websocket_protocols)
+        return self._choose_subprotocol(self.websocket_protocols)
 
     def failHandshake(self, reason: str, code: int = 400, responseHeaders: Any = None) -> None:
         """Answer the opening handshake with an HTTP status. ``reason``, in which Autobahn quotes the peer,
@@ -460,6 +479,16 @@ class ServerProtocol(Asked, Messages, AutobahnServerProtocol):  # type: ignore[m
         outbox.write(frame, is_droppable=True)
         self._count_sent(prepared, frame, size)
         return True
+
+    def insert(self, prepared: Any) -> None:
+        """Send a prepared message whether the send queue is full or not: something that was promised, and of
+        which whoever promised it bounds how much can wait. Nothing happens unless the connection is open.
+        """
+        if self.phase is not Phase.OPEN or (self.lane is not None and self.lane.post(prepared.payloadHybi)):
+            return
+        frame, size = self._prepared_frame(prepared)
+        self.link.outbox.write(frame)
+        self._count_sent(prepared, frame, size)
 
     def _prepared_frame(self, prepared: Any) -> tuple[bytes, int]:
         """The frame of a prepared message for this connection, and how large its payload is in it."""
