@@ -15,6 +15,7 @@ from wsecho.app.configuration import (
     Setting,
     read_configuration,
 )
+from wsecho.hub.engine import Retention
 from wsecho.policy.clients import PeerCertificate
 from wsecho.policy.options import TABLE
 from wsecho.policy.origins import OriginRequest
@@ -207,12 +208,34 @@ class ChannelTests(ConfigurationTestCase):
             'FILE: channel."x".slow-consumer = "drop": accepted is close, drop-oldest or drop-newest',
         )
 
-    def test_not_available_yet(self) -> None:
-        """The other settings of a channel are not available yet."""
-        for key, value in (("history-size", "1"), ("history-age", "'1s'")):
-            line = self.refused_file("[channel.x]", f"{key} = {value}")
-            self.assertTrue(line.startswith(f'FILE: channel."x".{key} = '), line)
-            self.assertTrue(line.endswith(": this option is not available yet"), line)
+    def test_history(self) -> None:
+        """A channel may say how much it keeps, and how long; what it does not say is as for all."""
+        keeps = self.read(
+            "history-size=10",
+            "history-age=1m",
+            self.file("[channel.a]", "history-size = 3", "[channel.b]", "history-age = '5s'", "[channel.c]"),
+        ).retention()
+        self.assertEqual(
+            [keeps(name) for name in ("a", "b", "c", "other")],
+            [Retention(3, 60.0), Retention(10, 5.0), Retention(10, 60.0), Retention(10, 60.0)],
+        )
+        self.assertEqual(self.read().retention()("c"), Retention(0, 0.0))
+
+    def test_age_of_nothing(self) -> None:
+        """An age where nothing is kept is refused: it would promise what is not done."""
+        self.assertEqual(
+            self.refused("history-age=5s"),
+            "--history-age=5s: nothing is kept without a size; "
+            "accepted is --history-age=DURATION with --history-size=N",
+        )
+        self.assertEqual(
+            self.refused_file("[channel.x]", "history-age = '5s'"),
+            'FILE: channel."x".history-age = 5s: nothing is kept without a size; accepted is history-age with '
+            "history-size",
+        )
+        line = self.refused_file("history-size = 9", "[channel.x]", "history-age = 5", "history-size = 0")
+        self.assertIn('channel."x".history-age', line)
+        self.read(self.file("[channel.x]", "history-age = 5", "history-size = 1"))
 
     def test_unknown_key(self) -> None:
         """Any other key is refused, also one that is an option elsewhere."""
@@ -242,6 +265,33 @@ class ChannelTests(ConfigurationTestCase):
             "FILE: channel = 3: accepted are tables such as [channel.NAME]",
         )
         self.assertEqual(self.refused_file("channel.x = 3"), 'FILE: channel."x" = 3: accepted is a table')
+
+
+class EngineTests(ConfigurationTestCase):
+    """The engine's URL."""
+
+    def test_scheme(self) -> None:
+        """A scheme that is not known is refused before anything is started."""
+        self.assertEqual(
+            self.refused("engine=nats://host"),
+            "--engine=nats://host: accepted is memory: or redis:// or rediss:// with a host",
+        )
+        self.assertEqual(
+            self.refused_file('engine = "nats://host"'),
+            'FILE: engine = "nats://host": accepted is memory: or redis:// or rediss:// with a host',
+        )
+        for url in ("memory:", "redis://host", "rediss://u:p@host:1/0"):
+            self.assertEqual(self.read(f"engine={url}").text("engine"), url)
+
+    def test_password(self) -> None:
+        """A password stands in no error line."""
+        for line in (
+            self.refused("engine=nats://user:secret@host"),
+            self.refused_file('engine = "nats://user:secret@host"'),
+            self.read("engine=redis://user:secret@host").named("engine"),
+        ):
+            self.assertNotIn("secret", line)
+            self.assertIn("user:***@host", line)
 
 
 class ValueErrorTests(ConfigurationTestCase):

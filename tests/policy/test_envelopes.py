@@ -84,7 +84,8 @@ class RequestTests(SynchronousTestCase):
         self.assertEqual(read_request(written(type="presence")), PresenceQuery())
 
     def test_no_envelope(self) -> None:
-        """What is no JSON object with a type is no envelope: not even an error can be answered to it by type."""
+        """What is no JSON object with a type is no envelope: not even an error can be answered to it by
+        type."""
         for payload in (
             b"",
             b"hello",

@@ -57,9 +57,6 @@ DEFAULTS = {
 
 NOT_AVAILABLE_YET = {
     "workers",
-    "engine",
-    "history-size",
-    "history-age",
 }
 
 

@@ -1,4 +1,5 @@
-"""An engine that several nodes share, and whose every word takes its time: a test says how much of it has passed."""
+"""An engine that several nodes share, and whose every word takes its time: a test says how much of it has
+passed."""
 
 from __future__ import annotations
 

@@ -37,8 +37,8 @@ class NegotiationTests(EnvelopeTestCase):
     """Who speaks envelopes."""
 
     def test_offered_on_channels(self) -> None:
-        """Channels speak the subprotocol without an option, in the place that the client gives it; echo does not,
-        and who does not ask for it is a plain client."""
+        """Channels speak the subprotocol without an option, in the place that the client gives it; echo does
+        not, and who does not ask for it is a plain client."""
         factory = self.served(subprotocols=["mine"])
         for offered, chosen in (
             ("wsecho.v1.json", "wsecho.v1.json"),
@@ -106,8 +106,8 @@ class ConversationTests(EnvelopeTestCase):
         self.assertEqual(said(back, "welcome", "epoch", "offset", "recovered"), [(None, None, False)])
 
     def test_message(self) -> None:
-        """A message has its place, its sender, and what it says: text as text, binary as base64; one's own come
-        as well."""
+        """A message has its place, its sender, and what it says: text as text, binary as base64; one's own
+        come as well."""
         factory = self.served(size=10)
         one, two = self.speaker(factory), self.speaker(factory)
         publish(one, 'grün "\0\u2028"')
@@ -123,8 +123,8 @@ class ConversationTests(EnvelopeTestCase):
             self.assertEqual(said(peer, "message", "offset", "sender", "text", "binary"), expected)
 
     def test_mixed(self) -> None:
-        """Plain clients and those with envelopes are on one channel, with a history or without: each gets what the
-        others say, in one order, and a plain one not its own."""
+        """Plain clients and those with envelopes are on one channel, with a history or without: each gets
+        what the others say, in one order, and a plain one not its own."""
         for size in (0, 10):
             factory = self.served(size=size)
             plain, other, speaker = self.plain(factory), self.plain(factory), self.speaker(factory)
@@ -133,7 +133,9 @@ class ConversationTests(EnvelopeTestCase):
             other.send(frame(BINARY, b"c"))
             self.assertEqual(plain.messages(), ["b", b"c"])
             self.assertEqual(other.messages(), ["a", "b"])
-            self.assertEqual(said(speaker, "message", "text", "binary"), [("a", None), ("b", None), (None, "Yw==")])
+            self.assertEqual(
+                said(speaker, "message", "text", "binary"), [("a", None), ("b", None), (None, "Yw==")]
+            )
             senders = said(speaker, "message", "sender")
             self.assertEqual(senders[0], f"node-{plain.protocol.id}")
             self.assertEqual(len(set(senders)), 3)
@@ -185,7 +187,8 @@ class ConversationTests(EnvelopeTestCase):
         publish(peer, "y", 3)
         answers = [(one["type"], one["id"]) for one in envelopes(peer) if one["type"] in ("ack", "error")]
         self.assertEqual(
-            answers, [("ack", message_id(1)), ("error", message_id(2)), ("error", None), ("ack", message_id(3))]
+            answers,
+            [("ack", message_id(1)), ("error", message_id(2)), ("error", None), ("ack", message_id(3))],
         )
         self.assertEqual(said(peer, "error", "code"), ["bad-field", "bad-field"])
 
@@ -301,8 +304,8 @@ class ReplayTests(EnvelopeTestCase):
             self.assertEqual(said(peer, "message", "offset"), [1, 2])
 
     def test_pace(self) -> None:
-        """The history is given at the pace of the client, whatever the policy: it is neither closed nor loses a
-        message, however long that takes, and what is live meanwhile comes behind."""
+        """The history is given at the pace of the client, whatever the policy: it is neither closed nor loses
+        a message, however long that takes, and what is live meanwhile comes behind."""
         for policy in SlowConsumer:
             factory = self.served(size=1000, send_queue=500, slow_consumer=policy, ping_interval=0)
             epoch = self.numbered(factory, 200)

@@ -368,7 +368,8 @@ def _check_history(configuration: Configuration) -> None:
         size, age = table.get("history-size"), table.get("history-age")
         if age is not None and age.value and not (keeps if size is None else size.value):
             raise ConfigurationError(
-                f'{escape_peer_text(age.source)}: channel."{channel}".history-age = {age.value}: nothing is '
+                f'{escape_peer_text(age.source)}: channel."{channel}".history-age = '
+                f"{option('history-age').format(age.value)}: nothing is "
                 "kept without a size; accepted is history-age with history-size"
             )
 
