@@ -160,7 +160,7 @@ class ShowConfigTests(CommandTestCase):
                 "drain-timeout": "10s",
                 "engine": "memory:",
                 "history-size": 0,
-                "history-age": "0s",
+                "history-age": "0",
                 "test-endpoints": False,
                 "log-format": "text",
             },

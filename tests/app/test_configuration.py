@@ -230,8 +230,8 @@ class ChannelTests(ConfigurationTestCase):
         )
         self.assertEqual(
             self.refused_file("[channel.x]", "history-age = '5s'"),
-            'FILE: channel."x".history-age = 5s: nothing is kept without a size; accepted is history-age with '
-            "history-size",
+            'FILE: channel."x".history-age = 5s: nothing is kept without a size; '
+            "accepted is history-age with history-size",
         )
         line = self.refused_file("history-size = 9", "[channel.x]", "history-age = 5", "history-size = 0")
         self.assertIn('channel."x".history-age', line)

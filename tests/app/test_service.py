@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from io import StringIO
+from types import SimpleNamespace
 from typing import Any
 
 from twisted.internet.address import IPv4Address, UNIXAddress
@@ -29,6 +30,7 @@ from wsecho.app.service import (
     say_on_stderr,
     server_maker,
 )
+from wsecho.hub.engine import EngineError
 from wsecho.policy.clients import PeerCertificate
 from wsecho.policy.hosts import AllowedHosts
 from wsecho.policy.origins import OriginRequest
@@ -181,6 +183,24 @@ class FakeAdministration:
         return succeed(None)
 
 
+class FakeRelay:
+    """A relay to a shared engine that is away."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.is_away = True
+        self.engine = SimpleNamespace(is_shared=True)
+        self.started: Deferred[None] = Deferred()
+
+    def start(self) -> Deferred[None]:
+        self.calls.append("start")
+        return self.started
+
+    def stop(self) -> Deferred[None]:
+        self.calls.append("stop")
+        return succeed(None)
+
+
 class FakeMeter:
     """Notes as well."""
 
@@ -217,6 +237,7 @@ class WebSocketServiceTests(SynchronousTestCase):
         tls: Any = None,
         drain_timeout: float = 10.0,
         administration: Any = None,
+        relay: Any = None,
     ) -> WebSocketService:
         """A service on these listeners."""
         return WebSocketService(
@@ -230,7 +251,53 @@ class WebSocketServiceTests(SynchronousTestCase):
             process=self.process,  # type: ignore[arg-type]
             say=self.said.append,
             administration=administration,
+            relay=relay,
         )
+
+    def test_engine(self) -> None:
+        """A shared engine is started with the service, which is not ready while it is away, and stopped when
+        all connections have gone."""
+        relay = FakeRelay()
+        port = tcp("127.0.0.1", 1)
+        listener = FakeListener("a", succeed([port]))
+        service = self.service(listener, relay=relay)
+        service.privilegedStartService()
+        self.assertEqual(relay.calls, [])
+        service.startService()
+        self.reactor.run()
+        self.assertEqual((relay.calls, service.state), (["start"], "engine-away"))
+        self.assertTrue(service.set_accepting(False))
+        self.assertTrue(service.set_accepting(True))
+        relay.is_away = False
+        self.assertEqual(service.state, "ready")
+        stopped = service.stopService()
+        self.assertEqual(relay.calls, ["start"])
+        listener.factory.gone.callback(None)
+        port.stopped.callback(None)  # type: ignore[union-attr]
+        self.assertEqual(relay.calls, ["start", "stop"])
+        self.successResultOf(stopped)
+
+    def test_engine_that_cannot(self) -> None:
+        """What no waiting mends, such as a wrong password, is one line, and the process ends with 1."""
+        for error, logged in ((EngineError("wrong password"), 0), (ZeroDivisionError("wrong password"), 1)):
+            relay = FakeRelay()
+            self.said.clear()
+            service = self.service(FakeListener("a", succeed([tcp("127.0.0.1", 1)])), relay=relay)
+            service.startService()
+            self.reactor.run()
+            relay.started.errback(error)
+            self.assertEqual(self.said, ["--engine: wrong password"])
+            self.assertEqual(self.process.failures, 1 + logged)
+            self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), logged)
+
+    def test_local_engine(self) -> None:
+        """One that is not shared has started already."""
+        relay = FakeRelay()
+        relay.engine.is_shared = relay.is_away = False
+        service = self.service(FakeListener("a", succeed([tcp("127.0.0.1", 1)])), relay=relay)
+        service.startService()
+        self.reactor.run()
+        self.assertEqual((relay.calls, service.state), ([], "ready"))
 
     def test_states(self) -> None:
         """A service is starting until all listen and the reactor runs, ready, paused by an operator, and

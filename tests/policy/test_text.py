@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from wsecho.policy.text import escape_peer_text
+from wsecho.policy.text import escape_peer_text, without_password
 
 _ESCAPE = re.compile(r'\\(?:([\\"])|x([0-9a-f]{2})|u([0-9a-f]{4})|U([0-9a-f]{8}))')
 _CUT = re.compile(r"\\\.\.\.\((\d+) (characters|bytes) in all\)\Z")
@@ -170,3 +170,17 @@ class LimitTests(SynchronousTestCase):
                 return 2**40
 
         self.assertEqual(escape_peer_text(Large(b"a" * 64), 4), rf"aaaa\...({2**40} bytes in all)")
+
+
+class PasswordTests(SynchronousTestCase):
+    """`without_password`."""
+
+    def test_secrets(self) -> None:
+        """A password in a URL is left out."""
+        for url, shown in (
+            ("redis://user:secret@host:1/0", "redis://user:***@host:1/0"),
+            ("redis://:se@cret@host", "redis://:***@host"),
+            ("redis://host", "redis://host"),
+            ("memory:", "memory:"),
+        ):
+            self.assertEqual(without_password(url), shown)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
@@ -53,10 +54,11 @@ class Broker:
     def answer(self, deferred: Deferred[Any], ask: Callable[[], Deferred[Any]]) -> None:
         """Ask the storage, later, and answer, later still."""
 
+        def answered(result: Any) -> None:
+            self.waiting.append(lambda: deferred.callback(result))
+
         def asked() -> None:
-            ask().addCallback(
-                lambda result: self.waiting.append(lambda: deferred.called or deferred.callback(result))
-            )
+            ask().addCallback(answered)
 
         self.waiting.append(asked)
 
@@ -64,12 +66,16 @@ class Broker:
 
     def arrived(self, channel: str, entry: Entry) -> None:
         for node in self.nodes:
-            self.waiting.append(lambda node=node: node.hear(channel, entry))  # type: ignore[misc]
+            self.waiting.append(partial(node.hear, channel, entry))
 
     def lost(self, channel: str, since: Position | None) -> None:
         raise AssertionError("memory loses nothing")
 
-    state_changed = presence_changed = lost  # type: ignore[assignment]
+    def state_changed(self, state: EngineState) -> None:
+        raise AssertionError("memory is always up")
+
+    def presence_changed(self, channel: str, count: int) -> None:
+        raise AssertionError("memory has one node")
 
 
 @implementer(IEngine)

@@ -9,7 +9,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from wsecho.policy.lifecycle import Phase
-from wsecho.wire.drain import Drain, check_drain, spread_seconds
+from wsecho.wire.drain import Drain, Spread, check_drain, spread_seconds
 
 
 class Connection:
@@ -145,6 +145,31 @@ class SpreadTests(DrainTestCase):
     def test_share(self) -> None:
         """The spread is the first half."""
         self.assertEqual(spread_seconds(10), 5)
+
+
+class SpreadOfOthersTests(SynchronousTestCase):
+    """`Spread` by itself."""
+
+    def test_others(self) -> None:
+        """Anybody can be told over a span, evenly, the first at once; it is over when all have been told."""
+        clock, told = Clock(), []
+        spread = Spread[str](clock, 3.0, lambda name: told.append((name, clock.seconds())))
+        self.assertTrue(spread.is_over)
+        spread.begin(["a", "b", "c"])
+        self.assertFalse(spread.is_over)
+        clock.pump([0.5] * 8)
+        self.assertEqual(told, [("a", 0.0), ("b", 1.0), ("c", 2.0)])
+        self.assertTrue(spread.is_over)
+
+    def test_stop(self) -> None:
+        """Nobody is told any more when it is stopped."""
+        clock = Clock()
+        told: list[str] = []
+        spread = Spread[str](clock, 3.0, told.append)
+        spread.begin(["a", "b"])
+        spread.stop()
+        spread.stop()
+        self.assertEqual((told, clock.getDelayedCalls()), (["a"], []))
 
 
 class WithoutSpreadTests(DrainTestCase):

@@ -27,6 +27,7 @@ from tests.wire.harness import (
 )
 from wsecho.policy.end_reasons import End, EndReason
 from wsecho.policy.lifecycle import Phase
+from wsecho.policy.slow_consumers import SlowConsumer
 from wsecho.wire.frames import prepare
 from wsecho.wire.link import Hold
 
@@ -417,6 +418,25 @@ class SendingTests(WireTestCase):
         self.assertEqual(peer.transport.value(), message.payloadHybi)
         stats = peer.protocol.trafficStats
         self.assertEqual((stats.outgoingWebSocketMessages, stats.outgoingOctetsAppLevel), (1, 5))
+
+    def test_inserted(self) -> None:
+        """What was promised is sent also when the send queue is full, behind what waits, and is never
+        dropped; when the connection is over it is not sent."""
+        peer = self.peer(self.factory(send_queue=100, ping_interval=0)).open()
+        peer.transport.reads_nothing = True
+        for number in range(3):
+            peer.protocol.offer(prepare(b"%d" % number * 100, True), SlowConsumer.DROP_OLDEST)
+        peer.protocol.insert(prepare(b"promised", True))
+        peer.protocol.offer(prepare(b"last", True), SlowConsumer.DROP_OLDEST)
+        peer.transport.read()
+        self.assertEqual([one.payload[:8] for one in peer.frames], [b"00000000", b"promised"])
+        self.assertEqual(peer.protocol.link.outbox.dropped, 3)
+        self.assertIsNone(peer.protocol.end)
+        before = peer.protocol.trafficStats.outgoingWebSocketMessages
+        peer.protocol.sendClose(1000)
+        peer.protocol.insert(prepare(b"late", True))
+        self.assertEqual(peer.protocol.trafficStats.outgoingWebSocketMessages, before)
+        self.assertNotIn(b"late", peer.transport.value())
 
     def test_prepared_by_the_factory(self) -> None:
         """Autobahn's own prepareMessage makes messages that can be sent, also those that are not to be

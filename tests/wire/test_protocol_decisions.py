@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from autobahn.websocket.types import ConnectionDeny, ConnectionRequest
@@ -26,6 +27,7 @@ from wsecho.policy.origins import OriginRequest
 from wsecho.services.broadcast import BroadcastService
 from wsecho.services.echo import EchoService
 from wsecho.services.routes import Routes
+from wsecho.wire.admission import HeadRefused
 from wsecho.wire.protocol import ServerProtocol
 
 SWITCHING = "HTTP/1.1 101 Switching Protocols"
@@ -48,6 +50,63 @@ def deciding(decide: Decide, *, wait: bool = False) -> type[Program]:
             return await answer if isinstance(answer, Awaitable) else answer
 
     return Waiting if wait else Deciding
+
+
+class ServiceTests(WireTestCase):
+    """What a service has to say before the connection opens."""
+
+    def served(self, program: Any = None, **attributes: Any) -> Any:
+        """A factory of which each path has a service with these attributes."""
+        service = EchoService()
+        vars(service).update(attributes)
+        return self.factory(program, route=lambda path: service, subprotocols=["mine"])
+
+    @staticmethod
+    def note(asked: list[Any], answer: Deferred[None], connection: Any) -> Deferred[None]:
+        """Be asked, and answer."""
+        asked.append(connection)
+        return answer
+
+    def test_subprotocols(self) -> None:
+        """A service may speak a subprotocol that the factory does not; the client's order decides."""
+        factory = self.served(subprotocols=("its",))
+        for offered, chosen in (("other, its, mine", "its"), ("mine, its", "mine"), ("other", None)):
+            for factory.protocol in (ServerProtocol, Program):
+                peer = self.peer(factory)
+                peer.send(handshake("/", f"Sec-WebSocket-Protocol: {offered}"))
+                self.assertEqual(peer.answer.headers.get("sec-websocket-protocol"), chosen)
+
+    def test_ready(self) -> None:
+        """A connection opens when its service is ready, and what came meanwhile is not lost; a program that
+        decides is asked first."""
+        for decide in (lambda *_: None, lambda *_: succeed(None)):
+            ready: Deferred[None] = Deferred()
+            asked: list[Any] = []
+            factory = self.served(deciding(decide), ready=partial(self.note, asked, ready))
+            peer = self.peer(factory)
+            peer.send(handshake("/"), frame(TEXT, b"x"))
+            self.assertEqual((asked, peer.transport.value()), ([peer.protocol], b""))
+            ready.callback(None)
+            self.assertEqual(peer.answer.status, SWITCHING)
+            self.assertEqual(list(parse_frames(peer.answer.rest)), [Frame(TEXT, b"x")])
+
+    def test_never_ready(self) -> None:
+        """A service that says no is answered as it says; one that breaks is our fault; one that takes too
+        long ends with the handshake's time, and is told."""
+        for error, status, logged in (
+            (HeadRefused(503, "not now"), 503, 0),
+            (ConnectionDeny(403), 403, 0),
+            (ZeroDivisionError(), 500, 1),
+        ):
+            peer = self.peer(self.served(ready=lambda connection, error=error: fail(error)))
+            peer.send(handshake("/"))
+            self.assertIn(str(status), peer.answer.status)
+            self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), logged)
+        cancelled: list[Any] = []
+        peer = self.peer(self.served(ready=lambda connection: Deferred(cancelled.append)))
+        peer.send(handshake("/"))
+        self.clock.advance(10)
+        self.assertEqual((peer.answer.status[9:12], len(cancelled)), ("503", 1))
 
 
 class DecisionTests(WireTestCase):

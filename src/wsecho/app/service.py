@@ -14,7 +14,6 @@ Rules of this file:
 from __future__ import annotations
 
 import os
-import secrets
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -23,21 +22,18 @@ from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, fail, gatherResults, maybeDeferred, succeed
 from twisted.logger import ILogObserver, Logger
 
+from wsecho.app.channels import build_broadcast
 from wsecho.app.configuration import ConfigurationError
 from wsecho.app.descriptors import provide_descriptors
-from wsecho.app.engines import make_engine
 from wsecho.app.listeners import DescriptionListener, IListener, ListenError, PortListener, is_local, url_of
 from wsecho.app.ports import Ports
 from wsecho.app.process import FAILED, Process
-from wsecho.hub.channels import Hub
 from wsecho.hub.engine import EngineError
 from wsecho.policy.enumerations import SslMode
 from wsecho.policy.facts import ServerState
 from wsecho.policy.hosts import LOOPBACK_HOSTS, AllowedHosts
 from wsecho.policy.quantities import format_duration
-from wsecho.policy.slow_consumers import SlowConsumer
 from wsecho.server import WebSocketServer
-from wsecho.services.broadcast import BroadcastService
 from wsecho.services.echo import EchoService
 from wsecho.services.programmable import ProgrammableEcho
 from wsecho.services.routes import Routes
@@ -58,6 +54,7 @@ if TYPE_CHECKING:
     from wsecho.app.admin import AdminEndpoint
     from wsecho.app.configuration import Configuration
     from wsecho.app.lag import LagMeter
+    from wsecho.services.broadcast import BroadcastService
     from wsecho.services.relay import Relay
     from wsecho.web.interfaces import IOverseer
 
@@ -506,37 +503,6 @@ def build_tls(configuration: Configuration) -> ConfiguredCreator | None:
         return ConfiguredCreator(TlsConfiguration(tuple(pairs), client_ca=authority))
     except CertificateError as error:
         raise ConfigurationError(f"{configuration.named('client-ca')}: {error}") from None
-
-
-def build_broadcast(configuration: Configuration, reactor: Any = None) -> BroadcastService:
-    """Return the channels, on their engine.
-
-    :raises ConfigurationError: the engine cannot be used
-    """
-    node = secrets.token_hex(4)
-    try:
-        engine = make_engine(
-            configuration.text("engine"),
-            reactor,
-            node=node,
-            retention=configuration.retention(),
-            max_payload=configuration.settings().max_message_size,
-        )
-    except ValueError as error:
-        raise ConfigurationError(f"{configuration.named('engine')}: {error}") from None
-    return BroadcastService(
-        Hub(),
-        include_sender=configuration.flag("include-sender"),
-        include_sender_on=configuration.channel_flags("include-sender"),
-        slow_consumer=SlowConsumer(configuration.text("slow-consumer")),
-        slow_consumer_on={
-            channel: SlowConsumer(choice)
-            for channel, choice in configuration.channel_texts("slow-consumer").items()
-        },
-        engine=engine,
-        clock=reactor,
-        node=node,
-    )
 
 
 def server_maker(
