@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tomllib
 from contextlib import ExitStack
+from dataclasses import fields
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -26,6 +27,7 @@ from wsecho import (
     OriginRequest,
     SlowConsumer,
 )
+from wsecho.app.commands import COMMANDS
 from wsecho.app.configuration import read_configuration
 from wsecho.policy.close_codes import CLOSE_CODES
 from wsecho.policy.end_reasons import END_REASONS
@@ -33,6 +35,7 @@ from wsecho.policy.lifecycle import TRANSITIONS, Phase
 from wsecho.policy.log_keys import EVENTS, LOG_KEYS, keys_of
 from wsecho.policy.metrics import METRICS
 from wsecho.policy.options import TABLE, option
+from wsecho.policy.settings import Settings
 from wsecho.web import beneath, operations
 from wsecho.web.stream import MOST_WATCHERS
 from wsecho.wire import sampling
@@ -306,6 +309,37 @@ class GeneratedTests(SynchronousTestCase):
         )
         self.assertRegex(generated.close_codes(), r"\| 1001 \| Going Away \| .* `--ping-timeout`; .* \|")
         self.assertIn("| open | Close sent | closing |", generated.life_cycle())
+
+    def test_limits(self) -> None:
+        """Each limit and timer has its row."""
+        self.assertEqual(
+            re.findall(r"^\| `(\w+)` ", generated.limits(), re.MULTILINE),
+            [field.name for field in fields(Settings)],
+        )
+
+    def test_own_help(self) -> None:
+        """A command has a section with its help, unless it takes the options of the server."""
+        described = generated.own_help()
+        for name, (run, _) in COMMANDS.items():
+            section = f"### `wsecho {name}`\n\n```text\nUsage: wsecho {name} [options]"
+            self.assertEqual(section in described, name in generated.COMMANDS_WITH_OPTIONS)
+            if section not in described and name != "serve":
+                self.assertRaises(SystemExit, run, ["--max-message-size=no"])
+
+    def test_connect(self) -> None:
+        """The page about the client has all of its options."""
+        of_help = generated.own_help().partition("wsecho connect")[2]
+        on_page = read(DOCS / "how-to" / "connect.md").partition("\n## Options\n")[2].partition("\n## ")[0]
+        self.assertEqual(
+            set(re.findall(r"--[a-z]+", on_page)),
+            set(re.findall(r"--[a-z]+", of_help)) - {"--help", "--version"},
+        )
+
+    def test_everywhere(self) -> None:
+        """Each part is on one page."""
+        pattern = re.compile("<!-- generated: (.+) -->")
+        marks = [mark for page in DOCS.rglob("*.md") for mark in pattern.findall(read(page))]
+        self.assertEqual(sorted(marks), sorted(generated.PARTS))
 
     def test_life_cycle_diagram(self) -> None:
         """The drawing has a box for each phase, and an arrow with its events for each change of phase."""

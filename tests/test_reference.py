@@ -8,6 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.interface import InterfaceClass
 
 import wsecho
+import wsecho.testing
 from docs._ext import reference
 from tests.checkout import CHECKOUT
 from wsecho.wire.observed import IObserver
@@ -52,6 +53,11 @@ class ReferenceTests(SynchronousTestCase):
         """Each name that `import wsecho` gives is on exactly one page."""
         on_pages = [path.removeprefix("wsecho.") for path in marked() if path.count(".") == 1]
         self.assertEqual(sorted(on_pages), sorted(wsecho.__all__))
+
+    def test_every_name_for_tests(self) -> None:
+        """Each name that `import wsecho.testing` gives is there, too."""
+        on_pages = [path.removeprefix("wsecho.testing.") for path in marked() if ".testing." in path]
+        self.assertEqual(sorted(on_pages), sorted(wsecho.testing.__all__))
 
     def test_every_page(self) -> None:
         """The index lists each page."""

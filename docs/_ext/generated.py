@@ -6,12 +6,15 @@ replaced with the Markdown that the function of this name in `PARTS` returns. No
 
 from __future__ import annotations
 
+import io
 import re
+from contextlib import redirect_stdout, suppress
 from dataclasses import fields
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from wsecho.app.commands import COMMANDS
 from wsecho.policy import options
 from wsecho.policy.close_codes import CLOSE_CODES
 from wsecho.policy.end_reasons import END_REASONS
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
 _MARK = re.compile(r"^<!-- generated: ([a-z-]+) -->$", re.MULTILINE)
 _CODE = re.compile(r"(`[^`]+`|(?<!\S)--[a-z][a-z-]*(?:=[a-z-]+)?)")
 _SPECIAL = re.compile(r"[*_<\[\]|\\`]")
+#: The others take the options of the server.
+COMMANDS_WITH_OPTIONS = ("make-certificate", "connect")
 #: Of the drawing, in pixels: a phase's box, and the distance from one to the next.
 _WIDTH, _HEIGHT, _PITCH = 110, 36, 92
 _LEFT, _TOP = 8, 8
@@ -279,6 +284,17 @@ def admin_operations() -> str:
     return "\n".join(lines)
 
 
+def own_help() -> str:
+    """What commands with options of their own say to ``--help``, a section for each."""
+    parts = []
+    for name in COMMANDS_WITH_OPTIONS:
+        written = io.StringIO()
+        with redirect_stdout(written), suppress(SystemExit):
+            COMMANDS[name][0](["--help"])
+        parts += [f"### `wsecho {name}`", f"```text\n{written.getvalue().strip()}\n```"]
+    return "\n\n".join(parts)
+
+
 PARTS: Mapping[str, Callable[[], str]] = {
     "option-overview": option_overview,
     "option-details": option_details,
@@ -295,6 +311,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "life-cycle-diagram": life_cycle_diagram,
     "metrics": metrics,
     "operations": admin_operations,
+    "own-help": own_help,
 }
 
 
