@@ -20,6 +20,7 @@ from zope.interface import implementer
 from wsecho.app import service as service_module
 from wsecho.app.configuration import Configuration, ConfigurationError, read_configuration
 from wsecho.app.listeners import DescriptionListener, IListener, ListenError, PortListener
+from wsecho.app.notify import Notifier
 from wsecho.app.service import (
     CannotStart,
     WebSocketService,
@@ -238,6 +239,7 @@ class WebSocketServiceTests(SynchronousTestCase):
         drain_timeout: float = 10.0,
         administration: Any = None,
         relay: Any = None,
+        notifier: Any = None,
     ) -> WebSocketService:
         """A service on these listeners."""
         return WebSocketService(
@@ -252,6 +254,7 @@ class WebSocketServiceTests(SynchronousTestCase):
             say=self.said.append,
             administration=administration,
             relay=relay,
+            notifier=notifier,
         )
 
     def test_engine(self) -> None:
@@ -298,6 +301,52 @@ class WebSocketServiceTests(SynchronousTestCase):
         service.startService()
         self.reactor.run()
         self.assertEqual((relay.calls, service.state), ([], "ready"))
+
+    def test_notified(self) -> None:
+        """The supervisor is told when all listen and the reactor runs, not before; when certificates are read
+        again; and when the server stops, until all connections are gone."""
+        listener, late = FakeListener("a", succeed([tcp("127.0.0.1", 1)])), FakeListener("b", Deferred())
+        clock, told = Clock(), list[str]()
+        notifier = Notifier(clock, lambda data: told.append(data.decode()), 60, monotonic=lambda: 7)
+        service = self.service(listener, late, notifier=notifier)
+        service.startService()
+        self.reactor.run()
+        self.assertEqual(told, [])
+        late.result.callback([tcp("127.0.0.1", 2)])
+        self.assertEqual(told, ["READY=1\nSTATUS=ready, connections: 0"])
+        service.servers[0].factory.connections.add(object())
+        clock.advance(30)
+        self.assertEqual(told.pop(), "WATCHDOG=1\nSTATUS=ready, connections: 1")
+        self.process.reload()
+        self.assertEqual(
+            told[1:],
+            [
+                "RELOADING=1\nMONOTONIC_USEC=7",
+                "READY=1\nSTATUS=ready, connections: 1; reload: there is nothing to reload",
+            ],
+        )
+        status = "STATUS=draining, connections: 1; reload: there is nothing to reload"
+        ports: list[Any] = [port for server in service.servers for port in server.ports]
+        service.stopService()
+        self.assertEqual(told[3:], [f"STOPPING=1\n{status}\nEXTEND_TIMEOUT_USEC=20000000"])
+        clock.advance(30)
+        self.assertEqual(told[4:], [f"WATCHDOG=1\n{status}"])
+        for server in service.servers:
+            server.factory.gone.callback(None)
+        self.assertEqual(len(clock.getDelayedCalls()), 1)
+        for port in ports:
+            port.stopped.callback(None)
+        self.assertEqual(clock.getDelayedCalls(), [])
+
+    def test_not_ready(self) -> None:
+        """A server that stops before all listen was never ready."""
+        told = list[str]()
+        notifier = Notifier(Clock(), lambda data: told.append(data.decode()))
+        service = self.service(FakeListener("a", Deferred()), notifier=notifier)
+        service.startService()
+        self.reactor.run()
+        service.stopService()
+        self.assertEqual([line.partition("\n")[0] for line in told], ["STOPPING=1"])
 
     def test_states(self) -> None:
         """A service is starting until all listen and the reactor runs, ready, paused by an operator, and

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from wsecho.app.admin import AdminEndpoint
     from wsecho.app.configuration import Configuration
     from wsecho.app.lag import LagMeter
+    from wsecho.app.notify import Notifier
     from wsecho.services.broadcast import BroadcastService
     from wsecho.services.relay import Relay
     from wsecho.web.interfaces import IOverseer
@@ -145,6 +146,7 @@ class WebSocketService(Service):
     :param say: besides the log, gets the line of what keeps the server from starting.
     :param administration: the admin endpoint, if there is one.
     :param relay: what joins the channels to their engine, which starts and stops with the service
+    :param notifier: tells the supervisor that started the process, if there is one.
     """
 
     def __init__(
@@ -162,6 +164,7 @@ class WebSocketService(Service):
         say: Callable[[str], object] | None = None,
         administration: Administration | None = None,
         relay: Relay | None = None,
+        notifier: Notifier | None = None,
     ) -> None:
         self._reactor = reactor
         self._listeners = listeners
@@ -175,6 +178,7 @@ class WebSocketService(Service):
         self._say = say
         self._administration = administration
         self._relay = relay
+        self._notifier = notifier
         self._is_accepting = True
         self._ports = Ports()
         self._is_changing = False
@@ -315,6 +319,7 @@ class WebSocketService(Service):
             self._pending.remove(listening)
             if self._is_announced:
                 endpoint.tell()
+                self._notify_ready()
 
         def failed(failure: Failure) -> None:
             self._pending.remove(listening)
@@ -345,6 +350,8 @@ class WebSocketService(Service):
         self._call_off()
         spread = self._process is not None and self._process.is_gradual
         self._tell_drain(spread=spread)
+        if self._notifier is not None:
+            self._notifier.stopping(self._describe, self._drain_timeout)
         gone = gatherResults(
             [
                 maybeDeferred(server.shutdown, timeout=self._drain_timeout, spread=spread)
@@ -360,7 +367,12 @@ class WebSocketService(Service):
             gone.addBoth(
                 lambda result: self._end_administration(administration).addCallback(lambda _: result)
             )
-        return gone
+        return gone.addBoth(self._gone)
+
+    def _gone(self, result: Any) -> Any:
+        if self._notifier is not None:
+            self._notifier.end()
+        return result
 
     def _tell_drain(self, *, spread: bool) -> None:
         number = sum(len(server.factory.connections) for server, _ in self._servers)
@@ -383,15 +395,22 @@ class WebSocketService(Service):
     def reload(self) -> None:
         """Read the certificates again, for connections that come. Files that cannot be used are told, and the
         old ones stay."""
+        if self._notifier is not None:
+            self._notifier.reloading()
         if self._tls is None:
-            _log.info("reload: there is nothing to reload")
-            return
-        try:
-            self._tls.reload()
-        except CertificateError as error:
-            _log.error("reload: {line}; the old certificates stay", line=str(error))
+            outcome = "there is nothing to reload"
+            _log.info("reload: {outcome}", outcome=outcome)
         else:
-            _log.info("reload: new connections get the certificates as they are now; open ones go on")
+            try:
+                self._tls.reload()
+            except CertificateError as error:
+                outcome = f"{error}; the old certificates stay"
+                _log.error("reload: {outcome}", outcome=outcome)
+            else:
+                outcome = "new connections get the certificates as they are now; open ones go on"
+                _log.info("reload: {outcome}", outcome=outcome)
+        if self._notifier is not None:
+            self._notifier.reloaded(outcome)
 
     def _bind(self, listener: IListener) -> None:
         server = self._make_server(listener.is_secure)
@@ -406,6 +425,7 @@ class WebSocketService(Service):
             server.factory.hosts = self._hosts or AllowedHosts(LOOPBACK_HOSTS if local else None)
             if self._is_announced:
                 self._tell(server, listener.is_secure)
+                self._notify_ready()
 
         def failed(failure: Failure) -> None:
             self._pending.remove(listening)
@@ -437,6 +457,16 @@ class WebSocketService(Service):
             self._tell(server, is_secure)
         if self._administration is not None:
             self._administration.endpoint.tell()
+        self._notify_ready()
+
+    def _notify_ready(self) -> None:
+        # Without its engine, too: waiting for that is no reason to be started anew.
+        if self._notifier is not None and self.state not in (ServerState.STARTING, ServerState.DRAINING):
+            self._notifier.ready(self._describe)
+
+    def _describe(self) -> str:
+        number = sum(len(server.factory.connections) for server, _ in self._servers)
+        return f"{self.state.value}, connections: {number}"
 
     def _tell(self, server: IsServer, is_secure: bool) -> None:
         for port in server.ports:
@@ -586,10 +616,11 @@ def build_service(
     *,
     process: Process | None = None,
     say: Callable[[str], object] | None = None,
+    notifier: Notifier | None = None,
 ) -> WebSocketService:
     """Return the service of a configuration.
 
-    :param process: see `WebSocketService`; the same for `say`.
+    :param process: see `WebSocketService`; the same for `say` and `notifier`.
     :raises ConfigurationError: see `build_listeners` and `build_tls`.
     """
     tls = build_tls(configuration)
@@ -612,4 +643,5 @@ def build_service(
         say=say,
         administration=build_administration(configuration, reactor, broadcast, tally, tls),
         relay=broadcast.relay,
+        notifier=notifier,
     )

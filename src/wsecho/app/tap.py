@@ -6,10 +6,12 @@ started it: files are read and systemd's sockets found here, and nothing is boun
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from wsecho.app.configuration import ConfigurationError
 from wsecho.app.log_output import CannotLog, json_observer, text_observer
+from wsecho.app.notify import notifier_from
 from wsecho.app.options import Options
 from wsecho.app.process import Process
 from wsecho.app.service import build_service, say_on_stderr
@@ -35,6 +37,7 @@ def makeService(options: Options, reactor: Any = None) -> WebSocketService:
             reactor,
             process=Process(reactor),
             say=None if _logs_to_terminal(options.parent) else say_on_stderr,
+            notifier=notifier_from(os.environ, reactor, process_id=os.getpid()),
         )
         observer = json_observer if configuration.text("log-format") == "json" else text_observer
         service.log_observer = observer(options.parent, reactor)
