@@ -105,8 +105,8 @@ class SupervisorTests(SynchronousTestCase):
         """Each time that it recommends is longer than the drain; what it calls not enough is not."""
         page, drain = read(DOCS / "topics" / "draining.md"), option("drain-timeout").default
         assert isinstance(drain, float)
-        recommended = re.findall(r"(?:TimeoutStopSec|stop-timeout|stopwaitsecs)=([0-9]+)", page)
-        self.assertEqual(len(recommended), 3)
+        recommended = re.findall(r"(?:stop-timeout|stopwaitsecs)=([0-9]+)", page)
+        self.assertEqual(len(recommended), 2)
         self.assertEqual([seconds for seconds in recommended if float(seconds) <= drain], [])
         defaults = re.findall(r"\| ([0-9]+) seconds([^|]*)\|", page)
         self.assertEqual(len(defaults), 4)
