@@ -204,6 +204,8 @@ def page(figures: Figures, circumstances: Circumstances, images: Mapping[str, st
         "",
         f"<!-- Written by {circumstances.command}; see index.md. -->",
         "",
+        "What each server reached in each scenario, and what it took of the processor and of memory.",
+        "",
         *notes(figures, circumstances),
         "",
         "| server | is | version |",

@@ -95,7 +95,7 @@ def markdown_page(
         "changes made here by hand are lost. -->",
         f"# {title}",
         "",
-        f"Run on {date.isoformat()}, every case of the suite on each transport.",
+        f"The verdict on every case of the suite on each transport, in a run of {date.isoformat()}.",
         "",
         "| what | version |",
         "|---|---|",

@@ -14,7 +14,7 @@ author = "wsecho contributors"
 copyright = "2026, wsecho contributors"
 version = release = _project["version"]
 
-extensions = ["myst_parser", "pages", "commands", "generated", "reference", "qt_members"]
+extensions = ["myst_parser", "pages", "commands", "generated", "reference", "qt_members", "own_site"]
 myst_enable_extensions = ["deflist", "fieldlist"]
 myst_heading_anchors = 3
 nitpicky = True
@@ -29,3 +29,6 @@ html_theme = "furo"
 html_title = f"wsecho {release}"
 html_static_path = ["_static"]
 html_css_files = ["wsecho.css"]
+# What a page is written in has marks where generated parts stand: nothing for readers.
+html_copy_source = False
+html_show_sourcelink = False

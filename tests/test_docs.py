@@ -15,7 +15,7 @@ from xml.etree import ElementTree as ET
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 from websockets.sync.client import connect
 
-from docs._ext import generated, pages
+from docs._ext import generated, own_site, pages
 from tests.checkout import CHECKOUT
 from tests.serving import TIMEOUT, python_environment, serving
 from tests.wire.harness import BINARY, Peer, WireTestCase, close, frame
@@ -426,6 +426,43 @@ class PageTests(SynchronousTestCase):
 
     def test_no_sentence(self) -> None:
         """A page that begins with something else is an error."""
-        for text in ("# One\n", "# One\n\n## Two\n\nText.", "# One\n\n```shell\nls\n```", "# One\n\nNo end"):
+        for text in (
+            "# One\n",
+            "# One\n\n## Two\n\nText.",
+            "# One\n\n```shell\nls\n```",
+            "# One\n\nNo end",
+            "# One\n\n* One.",
+        ):
             self.assertRaises(ValueError, pages.first_sentence, text)
         self.assertRaises(ValueError, pages.first_sentence, "Text.")
+
+
+class SiteTests(SynchronousTestCase):
+    """docs/_ext/own_site.py: the site loads nothing from others."""
+
+    def test_foreign(self) -> None:
+        """What a page loads from another site is found, links are not."""
+        for html, wanted in (
+            ('<script src="https://cdn.example/a.js"></script>', ["https://cdn.example/a.js"]),
+            ('<link rel="preconnect" href="//fonts.example">', ["//fonts.example"]),
+            ('<img src="a.png" srcset="b.png 1x, http://c.example/c.png 2x">', ["http://c.example/c.png"]),
+            ("<p style='background: url(\"https://d.example/d\")'>", ["https://d.example/d"]),
+            ("<style>@import 'https://e.example/e.css';</style>", ["https://e.example/e.css"]),
+            ('<a href="https://f.example/">f</a><script src="_static/f.js"></script>', []),
+            (
+                '<link rel="canonical" href="https://g.example/g.html"><svg xmlns="http://www.w3.org/2000/svg">',
+                [],
+            ),
+            ("<style>a { background: url('data:image/svg+xml,https://') }</style>", []),
+        ):
+            self.assertEqual(own_site.foreign_of_page(html), wanted)
+
+    def test_site(self) -> None:
+        """Pages and styles of all folders are looked at."""
+        site = Path(self.mktemp())
+        (site / "a").mkdir(parents=True)
+        (site / "a" / "a.html").write_text('<iframe src="https://h.example/">')
+        (site / "b.css").write_text("@font-face { src: url(https://i.example/i.woff2) }")
+        self.assertEqual(
+            own_site.foreign(site), ["a.html: https://h.example/", "b.css: https://i.example/i.woff2"]
+        )

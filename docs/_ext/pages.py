@@ -36,7 +36,7 @@ def title(text: str) -> str:
 def first_sentence(text: str) -> str:
     """What a page says first, without links and without its last character."""
     begin = _COMMENT.sub("", text).partition(title(text))[2].strip()
-    if not begin[:1].isalnum() and begin[:1] not in "[`*":
+    if not begin[:1].isalnum() and begin[:1] not in "[`":
         raise ValueError(f"the page {title(text)!r} does not begin with a sentence")
     paragraph = " ".join(begin.partition("\n\n")[0].split())
     match = _FIRST_SENTENCE.match(_LINK.sub(r"\1", paragraph))

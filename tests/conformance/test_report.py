@@ -91,7 +91,7 @@ class MarkdownPageTests(SynchronousTestCase):
 
     def test_date_and_versions_are_told(self) -> None:
         """The page says when it was made, of what and by what."""
-        self.assertIn("Run on 2026-02-03", self.before)
+        self.assertIn("in a run of 2026-02-03", self.before)
         self.assertIn("| wsecho | 1.2.3 |\n| suite | autobahntestsuite |", self.before)
 
     def test_each_transport_has_a_table_by_section(self) -> None:
