@@ -51,7 +51,7 @@ class MakeServiceTests(SynchronousTestCase):
 
     def test_service(self) -> None:
         """A service is made on the reactor that is given, and nothing listens."""
-        service = makeService(self.options(), Clock())
+        service: Any = makeService(self.options(), Clock())
         self.assertEqual((service.running, service.ports), (False, ()))
 
     def test_error(self) -> None:

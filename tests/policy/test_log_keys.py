@@ -6,7 +6,7 @@ import re
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from wsecho.policy.log_keys import EVENTS, EVERY_LINE, LOG_KEYS, OTHER_LINES, keys_of
+from wsecho.policy.log_keys import EVENTS, EVERY_LINE, LOG_KEYS, OTHER_LINES, WORKER_LINE, keys_of
 
 
 class LogKeysTests(SynchronousTestCase):
@@ -14,7 +14,13 @@ class LogKeysTests(SynchronousTestCase):
 
     def test_every_key_is_used(self) -> None:
         """Each key stands in some line, and each key of a line in the table."""
-        used = {*EVERY_LINE, "event", *OTHER_LINES, *(key for row in EVENTS.values() for key in row.keys)}
+        used = {
+            *EVERY_LINE,
+            WORKER_LINE,
+            "event",
+            *OTHER_LINES,
+            *(key for row in EVENTS.values() for key in row.keys),
+        }
         self.assertEqual(used, set(LOG_KEYS))
 
     def test_order(self) -> None:

@@ -55,9 +55,7 @@ DEFAULTS = {
     "config": None,
 }
 
-NOT_AVAILABLE_YET = {
-    "workers",
-}
+NOT_AVAILABLE_YET: set[str] = set()
 
 
 class TableTests(SynchronousTestCase):

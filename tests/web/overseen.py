@@ -60,6 +60,7 @@ class FakeOverseer:
         self.done: list[tuple[Any, ...]] = []
         self.changing: Deferred[str] | None = None
         self.watches: list[tuple[Callable[[MessageSample], object], int | None, str | None]] = []
+        self.gathered: list[bool] = []
         self.sums = Totals(
             handshakes={("opened", "101"): 7, ("origin-denied", "403"): 2, ("peer-gone", ""): 1},
             ends={"peer-close": 3},
@@ -69,6 +70,10 @@ class FakeOverseer:
             queued_bytes=10,
             largest_queue_bytes=8,
         )
+
+    def gather(self, *, connections: bool) -> Deferred[None]:
+        self.gathered.append(connections)
+        return succeed(None)
 
     def state(self) -> ServerState:
         return self.now_state

@@ -12,6 +12,7 @@ Rules of this file:
 
 from __future__ import annotations
 
+import os
 import tomllib
 from dataclasses import dataclass, fields
 from types import MappingProxyType
@@ -122,6 +123,22 @@ class Configuration:
     def certificates(self) -> tuple[tuple[str, str], ...]:
         """The files of each certificate and its key; empty without TLS."""
         return tuple(zip(self.texts("certificate"), self.texts("private-key"), strict=True))
+
+    @property
+    def workers(self) -> int:
+        """How many processes serve; ``auto`` is one for each CPU that this process may use."""
+        value = self["workers"]
+        if value != "auto":
+            return int(str(value))
+        try:
+            return len(os.sched_getaffinity(0))
+        except AttributeError:  # Linux and few others have it
+            return os.cpu_count() or 1
+
+    @property
+    def joins_channels(self) -> bool:
+        """Whether a channel reaches over all processes."""
+        return self.workers == 1 or self.text("engine") != "memory:"
 
     def clients(self) -> AllowedClients | None:
         """Return the policy of ``--allow-client``; None for any client."""
@@ -346,6 +363,11 @@ def _check_together(configuration: Configuration) -> None:
         raise ConfigurationError(
             f"{named('admin-token-file')}: nothing uses it; "
             "accepted is --admin-token-file=FILE with --admin=ENDPOINT"
+        )
+    if configuration["mode"] == "broadcast" and not configuration.joins_channels:
+        raise ConfigurationError(
+            f"{named('workers')}: broadcast over {configuration.workers} processes needs an engine; accepted "
+            "is --workers with --engine=redis://..., or --workers=1"
         )
     if configuration["compression"] == "deflate":
         for name in ("max-message-size", "max-frame-size"):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.logger import LogLevel, formatEvent
 
-from wsecho.policy.log_keys import EVENTS, LOG_KEYS
+from wsecho.policy.log_keys import EVENTS, LOG_KEYS, WORKER_LINE
 
 if TYPE_CHECKING:
     from twisted.logger import LogEvent
@@ -36,6 +36,8 @@ def record_of(event: LogEvent) -> dict[str, Any]:
         "level": level.name,
         "system": clean(str(event.get("log_system") or event.get("log_namespace") or "-")),
     }
+    if WORKER_LINE in event:
+        record[WORKER_LINE] = int(event[WORKER_LINE])
     is_ours = event.get("log_namespace") == _OURS
     row = EVENTS.get(event.get("event", "")) if is_ours else None
     if row is not None:
@@ -46,10 +48,10 @@ def record_of(event: LogEvent) -> dict[str, Any]:
     if is_ours and "id" in event:
         record["id"] = int(event["id"])
     failure = event.get("log_failure") or (event.get("isError") and event.get("failure"))
-    if not failure:
+    traceback = failure.getTraceback() if failure else event.get("traceback")
+    if traceback is None:
         record["text"] = clean(formatEvent(event))
     else:
-        traceback = failure.getTraceback()
         # The text of Twisted's older log has it as well.
         record["text"] = clean(formatEvent(event).replace(traceback, "").rstrip("\n"))
         record["traceback"] = clean(traceback)

@@ -238,7 +238,8 @@ class _SystemdsPort:
     """
 
     def __init__(self, port: Any) -> None:
-        self._port = port
+        self.bare = self._port = port
+        """Twisted's own port."""
 
     def startListening(self) -> None:
         """Accept, after `stopListening`; before it Twisted has done so."""

@@ -12,6 +12,7 @@ from functools import cache
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
+from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 from zope.interface import implementer
 
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from wsecho.wire.sampling import Sampler
     from wsecho.wire.tally import Tally
 
-__all__ = ["Overseer", "described"]
+__all__ = ["Overseer", "described", "versions"]
 
 _log = Logger(namespace="wsecho")
 
@@ -59,6 +60,10 @@ class Overseer:
     effective: Configuration
     tls: ConfiguredCreator | None
 
+    def gather(self, *, connections: bool) -> Deferred[None]:
+        """See `IOverseer`."""
+        return succeed(None)
+
     def state(self) -> ServerState:
         """See `IOverseer`."""
         return self.service.state
@@ -72,7 +77,7 @@ class Overseer:
             is_accepting=service.is_accepting,
             uptime_seconds=service.uptime_seconds,
             urls=service.urls,
-            versions=_versions(),
+            versions=versions(),
             connections=sum(len(server.factory.connections) for server in service.servers),
             channels=len(self.broadcast.hub),
             engine=engine.name,
@@ -160,7 +165,8 @@ def _not_published(failure: Failure, channel: str) -> None:
 
 
 @cache
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """The versions of wsecho and what it builds on, by name."""
     # Read from files, which a scrape need not do each time.
     return {
         "wsecho": version(),

@@ -70,6 +70,8 @@ class Process:
         self._is_stopping = False
         self._is_gradual = False
         self._reload: Callable[[], object] | None = None
+        self.at_crash: Callable[[], object] | None = None
+        """Called when a second signal ends this process at once: ends what nobody else would."""
 
     def handle_signals(self, reload: Callable[[], object]) -> None:
         """Take the signals over; to be called when the reactor runs, not before.
@@ -86,6 +88,15 @@ class Process:
         """Whether connections are to end one after the other: SIGTERM asked for the end, as supervisors do,
         whose clients come back. Whoever pressed Ctrl-C is waiting."""
         return self._is_gradual
+
+    def stop(self, *, gradual: bool) -> None:
+        """Stop the reactor, as a signal would.
+
+        :param gradual: see `is_gradual`
+        """
+        if not self._is_stopping:
+            self._is_gradual = gradual
+            self._stop()
 
     def fail(self) -> None:
         """Stop the reactor; the exit status will say that something failed."""
@@ -110,6 +121,8 @@ class Process:
         for again in (signal.SIGTERM, signal.SIGINT):
             self._set_handler(again, signal.SIG_DFL)
         self._at_exit(exit_at_once, FAILED)
+        if self.at_crash is not None:
+            self.at_crash()
         # Not os._exit: twistd removes its pid file when the reactor has come to an end.
         self._reactor.crash()
 

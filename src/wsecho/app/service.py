@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, fail, gatherResults, maybeDeferred, succeed
@@ -37,6 +37,7 @@ from wsecho.server import WebSocketServer
 from wsecho.services.echo import EchoService
 from wsecho.services.programmable import ProgrammableEcho
 from wsecho.services.routes import Routes
+from wsecho.services.unserved import UnservedChannels
 from wsecho.tls.certificates import CertificateAndKey, CertificateError
 from wsecho.tls.configuration import TlsConfiguration
 from wsecho.tls.contexts import ConfiguredCreator, check_certificate
@@ -51,7 +52,6 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IListeningPort, IProtocolFactory
     from twisted.python.failure import Failure
 
-    from wsecho.app.admin import AdminEndpoint
     from wsecho.app.configuration import Configuration
     from wsecho.app.lag import LagMeter
     from wsecho.app.notify import Notifier
@@ -74,6 +74,7 @@ _log = Logger(namespace="wsecho")
 
 #: In which accepting and listening may be changed.
 _MAY_CHANGE = (ServerState.READY, ServerState.PAUSED, ServerState.CLOSED, ServerState.ENGINE_AWAY)
+_NOT_JOINED: Final = "broadcast over several processes needs --engine"
 
 
 class CannotStart(Exception, SystemExit):
@@ -115,6 +116,23 @@ class IsServer(Protocol):
         """Accept again."""
 
 
+class IsAdminEndpoint(Protocol):
+    """What the service needs of a `wsecho.app.admin.AdminEndpoint`."""
+
+    @property
+    def listener(self) -> Any:
+        """Its `name` is for the line about a failure."""
+
+    def listen(self, overseer: IOverseer) -> Deferred[None]:
+        """Begin to answer."""
+
+    def tell(self) -> None:
+        """Everything listens."""
+
+    def stop(self) -> Deferred[Any]:
+        """Answer no more."""
+
+
 @dataclass(frozen=True, slots=True)
 class Administration:
     """The admin endpoint of a service.
@@ -124,7 +142,7 @@ class Administration:
     :param oversee: makes what the endpoint looks at, of the service
     """
 
-    endpoint: AdminEndpoint
+    endpoint: IsAdminEndpoint
     meter: LagMeter
     oversee: Callable[[WebSocketService], IOverseer]
 
@@ -138,7 +156,7 @@ class WebSocketService(Service):
         reaches, and any on others.
     :param drain_timeout: seconds from the stop until every connection has ended; 0 drops all at once. On
         SIGTERM, which `process` tells, open ones are closed over the first half of it.
-    :param paths: what is served where, for the start lines.
+    :param paths: what is served where, for the start lines; empty for no such lines.
     :param tls: whose certificates are read again when that is asked for; None when no listener ends TLS.
     :param process: whose signals are handled, and which stops when a listener fails late; None for a service
         in somebody else's program.
@@ -469,6 +487,8 @@ class WebSocketService(Service):
         return f"{self.state.value}, connections: {number}"
 
     def _tell(self, server: IsServer, is_secure: bool) -> None:
+        if not self._paths:
+            return
         for port in server.ports:
             url = url_of(port.getHost(), is_secure=is_secure)
             _log.info("listening on {url} : {paths}", event="listening", url=url, paths=self._paths)
@@ -478,8 +498,11 @@ class WebSocketService(Service):
             listening.cancel()
 
 
-def paths_served(mode: str, *, has_test_endpoints: bool = False) -> str:
+def paths_served(mode: str, *, has_test_endpoints: bool = False, has_channels: bool = True) -> str:
     """Return the part of a start line that tells what is served where."""
+    if not has_channels:
+        more = ", /test programmable echo" if has_test_endpoints else ""
+        return f"/ and /echo echo{more}; no broadcast, which needs --engine over several processes"
     more = ", /test programmable echo" if has_test_endpoints else ""
     if mode == "broadcast":
         return f"/echo echo, /, /broadcast and /broadcast/CHANNEL broadcast{more}"
@@ -549,7 +572,7 @@ def server_maker(
     route = Routes(
         configuration.text("mode"),
         EchoService(),
-        broadcast,
+        broadcast if configuration.joins_channels else UnservedChannels(_NOT_JOINED),
         (lambda: ProgrammableEcho(reactor)) if configuration.flag("test-endpoints") else None,
     )
     settings, origins = configuration.settings(), configuration.origins()
@@ -581,15 +604,20 @@ def build_administration(
     broadcast: BroadcastService,
     tally: Tally,
     tls: ConfiguredCreator | None,
+    endpoint: IsAdminEndpoint | None = None,
 ) -> Administration | None:
-    """Return the admin endpoint; None without ``--admin``.
+    """Return what looks at a service; None without ``--admin``.
 
+    :param endpoint: what listens, in place of ``--admin``
     :raises ConfigurationError: see `wsecho.app.admin.build_admin`.
     """
-    if configuration["admin"] is None:
-        return None
-    # Only now: an HTTP server and Prometheus's client are memory that other servers do not need.
-    from wsecho.app.admin import build_admin
+    if endpoint is None:
+        if configuration["admin"] is None:
+            return None
+        # Only now: an HTTP server and Prometheus's client are memory that other servers do not need.
+        from wsecho.app.admin import build_admin
+
+        endpoint = build_admin(configuration, reactor)
     from wsecho.app.lag import LagMeter
     from wsecho.app.overseer import Overseer
     from wsecho.wire.sampling import Sampler
@@ -600,7 +628,7 @@ def build_administration(
         sampler = Sampler(reactor, lambda: [server.factory for server in service.servers])
         return Overseer(service, reactor, broadcast, tally, meter, sampler, configuration, tls)
 
-    return Administration(build_admin(configuration, reactor), meter, oversee)
+    return Administration(endpoint, meter, oversee)
 
 
 def say_on_stderr(line: str) -> None:
@@ -617,10 +645,17 @@ def build_service(
     process: Process | None = None,
     say: Callable[[str], object] | None = None,
     notifier: Notifier | None = None,
+    make_listeners: Callable[
+        [Configuration, Any, ConfiguredCreator | None], Sequence[IListener]
+    ] = build_listeners,
+    endpoint: IsAdminEndpoint | None = None,
 ) -> WebSocketService:
     """Return the service of a configuration.
 
     :param process: see `WebSocketService`; the same for `say` and `notifier`.
+    :param make_listeners: makes what is listened on
+    :param endpoint: of another process that looks at the service in place of ``--admin``, and tells what is
+        listened on
     :raises ConfigurationError: see `build_listeners` and `build_tls`.
     """
     tls = build_tls(configuration)
@@ -629,11 +664,13 @@ def build_service(
     broadcast, tally = build_broadcast(configuration, reactor), Tally()
     return WebSocketService(
         reactor,
-        build_listeners(configuration, reactor, tls),
+        make_listeners(configuration, reactor, tls),
         server_maker(configuration, reactor, room, broadcast=broadcast, tally=tally),
         hosts=configuration.hosts(),
         drain_timeout=configuration.seconds("drain-timeout"),
-        paths=paths_served(
+        paths=""
+        if endpoint is not None
+        else paths_served(
             configuration.text("mode"), has_test_endpoints=configuration.flag("test-endpoints")
         ),
         tls=tls,
@@ -641,7 +678,7 @@ def build_service(
         # The limits of somebody else's process are not ours to change.
         prepare=None if process is None else lambda: provide_descriptors(room),
         say=say,
-        administration=build_administration(configuration, reactor, broadcast, tally, tls),
+        administration=build_administration(configuration, reactor, broadcast, tally, tls, endpoint),
         relay=broadcast.relay,
         notifier=notifier,
     )

@@ -15,14 +15,16 @@ from wsecho.app.notify import notifier_from
 from wsecho.app.options import Options
 from wsecho.app.process import Process
 from wsecho.app.service import build_service, say_on_stderr
+from wsecho.app.workers.supervisor import build_supervisor
 
 if TYPE_CHECKING:
     from wsecho.app.service import WebSocketService
+    from wsecho.app.workers.supervisor import Supervisor
 
 __all__ = ["Options", "makeService"]
 
 
-def makeService(options: Options, reactor: Any = None) -> WebSocketService:
+def makeService(options: Options, reactor: Any = None) -> WebSocketService | Supervisor:
     """Return the service of a parsed command line; SystemExit with one line when it cannot be made.
 
     :param reactor: the global reactor when None.
@@ -32,7 +34,8 @@ def makeService(options: Options, reactor: Any = None) -> WebSocketService:
         from twisted.internet import reactor
     configuration = options.configuration
     try:
-        service = build_service(
+        build: Any = build_service if configuration.workers == 1 else build_supervisor
+        service: WebSocketService | Supervisor = build(
             configuration,
             reactor,
             process=Process(reactor),

@@ -10,7 +10,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-__all__ = ["ConnectionFacts", "LagFacts", "MessageSample", "ServerState", "Totals", "Traffic"]
+__all__ = [
+    "ConnectionFacts",
+    "LagFacts",
+    "MessageSample",
+    "ServerState",
+    "Totals",
+    "Traffic",
+    "WorkerFacts",
+]
 
 
 class ServerState(StrEnum):
@@ -110,3 +118,24 @@ class LagFacts:
     sum: float
     largest: float
     """Of the last minute."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerFacts:
+    """One place among the processes of a server, and the process that has it now."""
+
+    number: int
+    """From 1."""
+    pid: int | None
+    """None while there is no process."""
+    state: str
+    """``starting``, ``ready``, ``stopping``, ``waiting`` to be started again, or ``gone``."""
+    restarts: int
+    """How often a process of this place ended while the server did not stop."""
+    connections: int
+    received_messages: int
+    """Of the process that has the place now; so is what follows."""
+    sent_messages: int
+    lag_largest: float
+    """Seconds; of the last minute."""
+    cpu_seconds: float

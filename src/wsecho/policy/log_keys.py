@@ -19,7 +19,17 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["EVENTS", "EVERY_LINE", "LOG_KEYS", "OTHER_LINES", "EventRow", "LogKey", "Scalar", "keys_of"]
+__all__ = [
+    "EVENTS",
+    "EVERY_LINE",
+    "LOG_KEYS",
+    "OTHER_LINES",
+    "WORKER_LINE",
+    "EventRow",
+    "LogKey",
+    "Scalar",
+    "keys_of",
+]
 
 Scalar: TypeAlias = str | int | float
 
@@ -54,6 +64,8 @@ class EventRow:
 
 #: What every line has.
 EVERY_LINE: Final = ("time", "level", "system")
+#: What follows in a line of a worker's.
+WORKER_LINE: Final = "worker"
 #: What a line that tells of no event has besides; ``id`` only when it is about one connection, ``traceback``
 #: only when something raised.
 OTHER_LINES: Final = ("id", "text", "traceback")
@@ -83,6 +95,7 @@ _KEYS = (
     LogKey("time", str, "When, in UTC (RFC 3339), with microseconds."),
     LogKey("level", str, "debug, info, warn, error or critical."),
     LogKey("system", str, "Who tells: wsecho, or a part of Twisted."),
+    LogKey("worker", int, "The number of the worker that tells; not there without --workers."),
     LogKey("event", str, "What the line tells of, when it is one of the events below."),
     LogKey("id", int, "The number of the connection in its process."),
     LogKey("text", str, "The line as the text format has it."),

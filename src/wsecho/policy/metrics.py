@@ -64,6 +64,7 @@ class Metric:
 
 _COUNTER, _GAUGE = MetricKind.COUNTER, MetricKind.GAUGE
 _DIRECTION = Label("direction", "received or sent", ("received", "sent"))
+_WORKER = Label("worker", "its number, from 1; there are none without --workers")
 _SERVICE = Label("service", "what the path serves", ("echo", "broadcast"))
 
 METRICS: Final = (
@@ -137,6 +138,33 @@ METRICS: Final = (
         _GAUGE,
         "1 for the state that the server is in, 0 for the others; /health/ready is 200 in ready alone.",
         (Label("state", "see /health/ready", tuple(ServerState)),),
+    ),
+    Metric("wsecho_worker_up", _GAUGE, "Whether the worker serves.", (_WORKER,)),
+    Metric(
+        "wsecho_worker_restarts_total",
+        _COUNTER,
+        "How often a process ended in this place while the server did not stop.",
+        (_WORKER,),
+    ),
+    Metric("wsecho_worker_connections_open", _GAUGE, "Its open connections.", (_WORKER,)),
+    Metric(
+        "wsecho_worker_messages_total",
+        _COUNTER,
+        "Messages of the process that has this place now.",
+        (_WORKER, _DIRECTION),
+    ),
+    Metric(
+        "wsecho_worker_reactor_lag_largest_seconds",
+        _GAUGE,
+        "Its largest lag of the last minute.",
+        (_WORKER,),
+    ),
+    Metric(
+        "wsecho_worker_cpu_seconds_total",
+        _COUNTER,
+        "What the process that has this place now has computed. process_cpu_seconds_total is the "
+        "supervisor's.",
+        (_WORKER,),
     ),
     Metric(
         "wsecho_build_info",

@@ -459,12 +459,16 @@ TABLE: Final[tuple[Option, ...]] = (
     Option(
         name="workers",
         kind=Kind.WORKERS,
-        meaning="Processes that share the listening sockets; auto is one for each CPU.",
+        meaning=(
+            "Processes that share the listening sockets; auto is one for each CPU. max-connections and "
+            "max-connections-per-address are divided between them. Channels reach over all of them with "
+            "--engine only; without, broadcast is not served."
+        ),
         default=1,
         qt="1",
         reason="One process needs nothing else to broadcast to all.",
         zero=NOT_ALLOWED,
-        enforced=False,
+        enforced=True,
     ),
     Option(
         name="engine",

@@ -80,6 +80,7 @@ class AdminResource(Resource):
         pages: Callable[[str], HttpAnswer | None] = no_pages,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self._overseer = overseer
         self._api = Api(overseer, now, has_token=token is not None)
         self._token = None if token is None else token.encode("ascii")
         self.hosts = hosts
@@ -100,9 +101,7 @@ class AdminResource(Resource):
     async def _respond(self, request: BoundedRequest, has_left: Sequence[Failure]) -> None:
         headers: tuple[tuple[str, str], ...] = ()
         try:
-            answer = self._answer(request)
-            if isinstance(answer, Deferred):
-                answer = await answer
+            answer = await self._answer(request)
         except _RefusedWithHeader as refused:
             answer = Answer(refused.status, {"error": str(refused)})
             headers = (refused.header,)
@@ -118,7 +117,7 @@ class AdminResource(Resource):
         """End the answers that would go on."""
         self._api.watchers.end()
 
-    def _answer(self, request: BoundedRequest) -> Answer | HttpAnswer | Deferred[Answer]:
+    async def _answer(self, request: BoundedRequest) -> Answer | HttpAnswer:
         self._check_place(request)
         path = request.path.decode("ascii", "replace")
         method = request.method.decode("ascii", "replace")
@@ -140,7 +139,10 @@ class AdminResource(Resource):
             raise _not_allowed(found)
         arguments = _arguments(operation, texts, request.query)
         body = _body(request) if operation.body else None
-        return self._api.do(operation, arguments, body, _header(request, b"accept") or "")
+        accept = _header(request, b"accept") or ""
+        await self._overseer.gather(connections=operation.about_connections)
+        answer = self._api.do(operation, arguments, body, accept)
+        return await answer if isinstance(answer, Deferred) else answer
 
     def _check_place(self, request: BoundedRequest) -> None:
         host = _header(request, b"host")

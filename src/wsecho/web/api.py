@@ -128,6 +128,16 @@ class Api:
                 {"names": names, "ends": _time(end), "days_left": (end - now).days}
                 for names, end in facts.certificates
             ],
+            "workers": [
+                {
+                    "number": one.number,
+                    "pid": one.pid,
+                    "state": one.state,
+                    "restarts": one.restarts,
+                    "connections": one.connections,
+                }
+                for one in facts.workers
+            ],
         }
 
     def overview(self, search: str | None, after: int, limit: int) -> Answer:

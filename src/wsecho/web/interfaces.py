@@ -10,7 +10,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from zope.interface import Interface
 
-from wsecho.policy.facts import ConnectionFacts, LagFacts, MessageSample, ServerState, Totals
+from wsecho.policy.facts import ConnectionFacts, LagFacts, MessageSample, ServerState, Totals, WorkerFacts
 
 __all__ = ["IOverseer", "ServerFacts"]
 
@@ -35,10 +35,21 @@ class ServerFacts:
     """How often each of ``ENGINE_EVENTS`` happened."""
     certificates: Sequence[tuple[str, datetime]]
     """The names of each certificate in use, and when it ends."""
+    workers: Sequence[WorkerFacts] = ()
+    """The processes that serve, where there are several."""
 
 
 class IOverseer(Interface):
-    """Looks at a server, and acts on it for an operator."""
+    """Looks at a server, and acts on it for an operator.
+
+    What it sees of several processes is what they told when `gather` was last called.
+    """
+
+    def gather(*, connections: bool) -> Deferred[None]:
+        """Bring what is asked next up to date; never fails.
+
+        :param connections: whether that is about single connections
+        """
 
     def state() -> ServerState:
         """Whether new connections are welcome."""

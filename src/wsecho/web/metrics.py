@@ -7,7 +7,7 @@ finds.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -16,7 +16,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
-from wsecho.policy.facts import ServerState
+from wsecho.policy.facts import ServerState, WorkerFacts
 from wsecho.policy.metrics import METRICS, Metric, MetricKind
 from wsecho.web.interfaces import IOverseer
 
@@ -54,9 +54,28 @@ def samples(overseer: IOverseer) -> Mapping[str, _Values]:
         "wsecho_engine_up": {(server.engine,): float(server.is_engine_up)},
         "wsecho_engine_events_total": {(name,): number for name, number in server.engine_events.items()},
         "wsecho_state": {(str(one),): float(one is state) for one in ServerState},
+        **_of_workers(server.workers),
         "wsecho_build_info": {
             tuple(server.versions[name] for name in ("wsecho", "python", "twisted", "autobahn")): 1.0
         },
+    }
+
+
+def _of_workers(workers: Sequence[WorkerFacts]) -> Mapping[str, _Values]:
+    def each(value: Callable[[WorkerFacts], float]) -> _Values:
+        return {(str(one.number),): value(one) for one in workers}
+
+    messages: dict[tuple[str, ...], float] = {}
+    for one in workers:
+        messages[str(one.number), "received"] = one.received_messages
+        messages[str(one.number), "sent"] = one.sent_messages
+    return {
+        "wsecho_worker_up": each(lambda one: float(one.state == "ready")),
+        "wsecho_worker_restarts_total": each(lambda one: one.restarts),
+        "wsecho_worker_connections_open": each(lambda one: one.connections),
+        "wsecho_worker_messages_total": messages,
+        "wsecho_worker_reactor_lag_largest_seconds": each(lambda one: one.lag_largest),
+        "wsecho_worker_cpu_seconds_total": each(lambda one: one.cpu_seconds),
     }
 
 

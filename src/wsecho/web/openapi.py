@@ -70,6 +70,9 @@ SCHEMAS: Final[Mapping[str, Mapping[str, Any]]] = {
         channels=_COUNT,
         engine=_object(name=_TEXT, is_up=_FLAG),
         certificates=_list_of(_object(names=_TEXT, ends=_TIME, days_left={"type": "integer"})),
+        workers=_list_of(
+            _object(number=_COUNT, pid=_or_null(_COUNT), state=_TEXT, restarts=_COUNT, connections=_COUNT)
+        ),
     ),
     "Totals": _object(
         services=_list_of(

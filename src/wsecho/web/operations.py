@@ -126,6 +126,8 @@ class Operation:
     answers: Mapping[int, tuple[str, str]]
     """By status: what it means, and the schema of the JSON body; empty for a body that is no JSON."""
     needs_token: bool = True
+    about_connections: bool = False
+    """Whether it looks at single connections, which is more to ask of several processes."""
 
     def match(self, path: str) -> Mapping[str, str] | None:
         """The texts of the parameters in a path; None when the path is another one.
@@ -214,6 +216,7 @@ OPERATIONS: Final = (
         meaning="What the operator's page shows, in one answer: the server, its totals, some connections.",
         parameters=(_SEARCH, _AFTER, _LIMIT),
         answers={200: ("The server, and a page of its connections.", "Overview")},
+        about_connections=True,
     ),
     Operation(
         name="configuration",
@@ -270,6 +273,7 @@ OPERATIONS: Final = (
             _LIMIT,
         ),
         answers={200: ("A page of connections; next is the after of the next page, if any.", "Connections")},
+        about_connections=True,
     ),
     Operation(
         name="connection",
@@ -281,6 +285,7 @@ OPERATIONS: Final = (
             200: ("The connection.", "Connection"),
             404: ("No open connection has this number.", "Error"),
         },
+        about_connections=True,
     ),
     Operation(
         name="disconnect",
@@ -308,6 +313,7 @@ OPERATIONS: Final = (
             202: ("Close is on its way.", "Disconnected"),
             404: ("No open connection has this number.", "Error"),
         },
+        about_connections=True,
     ),
     Operation(
         name="channels",

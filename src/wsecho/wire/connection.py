@@ -34,7 +34,7 @@ from wsecho.wire.link import Hold, Link
 from wsecho.wire.log_lines import log_end
 from wsecho.wire.start import Start
 
-__all__ = ["Connection", "next_id"]
+__all__ = ["Connection", "next_id", "number_from"]
 
 _log = Logger("wsecho")
 _HAS_ENDED = object()
@@ -44,6 +44,13 @@ _ids = itertools.count(1)
 def next_id() -> int:
     """A number for a connection, counted over all factories of the process, so that a log has each once."""
     return next(_ids)
+
+
+def number_from(first: int) -> None:
+    """Number the connections that come from `first` on: of several processes that serve as one, no two may
+    have a connection of the same number."""
+    global _ids
+    _ids = itertools.count(first)
 
 
 @implementer(IHalfCloseableProtocol)

@@ -1,0 +1,1 @@
+"""Tests of `wsecho.app.workers`."""
