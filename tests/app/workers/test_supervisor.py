@@ -5,9 +5,15 @@ from __future__ import annotations
 import os
 import signal
 import socket
+from datetime import UTC, datetime
 from typing import Any
 
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import DatagramProtocol
+
 from tests.app.servers import LineWatcher, connect, echoes, open_websocket, request, start, twistd
+from wsecho.tls.development import make_development_certificate
 
 from .processes import LISTEN, WorkersTestCase
 
@@ -92,3 +98,58 @@ class AdminTests(WorkersTestCase):
         child.kill("TERM")
         await child.ended
         self.assertEqual(child.status, 0)
+
+
+class ReloadTests(WorkersTestCase):
+    """SIGHUP."""
+
+    async def test_certificates(self) -> None:
+        """Every worker reads the certificates again, and systemd is told when they have."""
+        directory = os.path.abspath(self.mktemp())
+        made = make_development_certificate(directory, now=datetime.now(UTC))
+        heard = _Datagrams()
+        path = os.path.join(directory, "notify")
+        port: Any = reactor.listenUNIXDatagram(path, heard)  # type: ignore[attr-defined]
+        self.addCleanup(port.stopListening)
+        child, _ = await self.serve(
+            "--listen-tls=tcp:0:interface=127.0.0.1",
+            f"--certificate={made.certificate}",
+            f"--private-key={made.private_key}",
+            variables={"NOTIFY_SOCKET": path},
+        )
+        await heard.until("READY=1", 1)
+        told = LineWatcher(child, b": reload: new connections get the certificates", times=2)
+        child.kill("HUP")
+        await told.found
+        await heard.until("READY=1", 2)
+        self.assertIn("STATUS=ready, workers: 2 of 2; reload: done by 2 workers", heard.datagrams[-1])
+        child.kill("TERM")
+        await child.ended
+        self.assertEqual(child.status, 0)
+        await heard.until("STOPPING=1", 1)
+
+
+class _Datagrams(DatagramProtocol):
+    """What systemd would be told."""
+
+    def __init__(self) -> None:
+        self.datagrams: list[str] = []
+        self._waiting: list[tuple[str, int, Deferred[None]]] = []
+
+    def datagramReceived(self, datagram: bytes, addr: Any) -> None:
+        self.datagrams.append(datagram.decode())
+        self._look()
+
+    def until(self, line: str, times: int) -> Deferred[None]:
+        """Wait until a line was told so often."""
+        waiting: Deferred[None] = Deferred()
+        self._waiting.append((line, times, waiting))
+        self._look()
+        return waiting
+
+    def _look(self) -> None:
+        for one in list(self._waiting):
+            line, times, waiting = one
+            if sum(line in datagram.split("\n") for datagram in self.datagrams) >= times:
+                self._waiting.remove(one)
+                waiting.callback(None)

@@ -17,7 +17,7 @@ from twisted.logger import ILogObserver, Logger, globalLogPublisher
 
 from wsecho.app.listeners import ListenError, url_of
 from wsecho.app.service import CannotStart, build_listeners, build_tls, paths_served
-from wsecho.app.workers.crew import Crew
+from wsecho.app.workers.crew import Crew, WorkerState
 from wsecho.app.workers.logs import event_of_record
 from wsecho.app.workers.passing import configuration_to_json, share
 from wsecho.app.workers.sockets import SharedSockets
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from wsecho.app.admin import AdminEndpoint
     from wsecho.app.configuration import Configuration
     from wsecho.app.listeners import IListener
+    from wsecho.app.notify import Notifier
     from wsecho.app.process import Process
 
 __all__ = ["Supervisor", "build_supervisor"]
@@ -52,6 +53,7 @@ class Supervisor(Service):
     :param process: whose signals are handled; None for a service in somebody else's program
     :param say: besides the log, gets the line of what keeps the server from starting
     :param endpoint: the admin endpoint, if there is one
+    :param notifier: tells systemd, where that started the process
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Supervisor(Service):
         process: Process | None = None,
         say: Callable[[str], object] | None = None,
         endpoint: AdminEndpoint | None = None,
+        notifier: Notifier | None = None,
     ) -> None:
         self._reactor = reactor
         self._configuration = configuration
@@ -75,6 +78,7 @@ class Supervisor(Service):
         self._process = process
         self._say = say
         self._endpoint = endpoint
+        self._notifier = notifier
         self._drain_timeout = configuration.seconds("drain-timeout")
         self._pending: list[Deferred[Any]] = []
         self._failure: str | None = None
@@ -223,6 +227,12 @@ class Supervisor(Service):
             number=len(self.crew.workers),
             pids=", ".join(str(worker.pid) for worker in self.crew.workers),
         )
+        if self._notifier is not None:
+            self._notifier.ready(self._describe)
+
+    def _describe(self) -> str:
+        ready = sum(worker.state is WorkerState.READY for worker in self.crew.workers)
+        return f"{self.state.value}, workers: {ready} of {len(self.crew.workers)}"
 
     def start_failed(self, line: str) -> None:
         """Give up: what fails in one worker at the start fails in all."""
@@ -237,7 +247,19 @@ class Supervisor(Service):
 
     def reload(self) -> None:
         """Let every worker read the certificates again."""
-        self.crew.tell({"do": "reload"})
+        if self._notifier is not None:
+            self._notifier.reloading()
+
+        def reloaded(answers: Sequence[object]) -> None:
+            if self._notifier is not None:
+                self._notifier.reloaded(f"done by {len(answers)} workers, the log has more")
+
+        self.crew.ask_all({"do": "reload"}).addCallback(reloaded)
+
+    def _notify_end(self, result: Any) -> Any:
+        if self._notifier is not None:
+            self._notifier.end()
+        return result
 
     def stopService(self) -> Deferred[Any]:
         """Close the sockets and let the workers end; fires when all are gone."""
@@ -246,6 +268,9 @@ class Supervisor(Service):
         self._call_off()
         gradual = self._process is not None and self._process.is_gradual
         gone: Deferred[Any] = self.crew.stop(gradual=gradual, timeout=self._drain_timeout + MARGIN)
+        if self._notifier is not None:
+            self._notifier.stopping(self._describe, self._drain_timeout + MARGIN)
+            gone.addBoth(self._notify_end)
         # Before they are gone: a port that is listened on by nobody who accepts keeps clients waiting.
         self._sockets.close()
         endpoint = self._endpoint
@@ -261,10 +286,11 @@ def build_supervisor(
     *,
     process: Process | None = None,
     say: Callable[[str], object] | None = None,
+    notifier: Notifier | None = None,
 ) -> Supervisor:
     """Return the service of a configuration with several workers.
 
-    :param process: see `Supervisor`; the same for `say`
+    :param process: see `Supervisor`; the same for `say` and `notifier`
     :raises ConfigurationError: see `wsecho.app.service.build_service`
     """
     # Not used here, but what is wrong with it is told before anything starts.
@@ -289,4 +315,5 @@ def build_supervisor(
         process=process,
         say=say,
         endpoint=endpoint,
+        notifier=notifier,
     )

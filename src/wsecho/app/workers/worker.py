@@ -244,6 +244,7 @@ class Control(Protocol):
                 self._process.stop(gradual=value["gradual"])
             case "reload":
                 self._must_oversee().service.reload()
+                self._answer(value, True)
             case "accept":
                 self._is_accepting = value["accepting"]
                 if self._overseer is not None:
