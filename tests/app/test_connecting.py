@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from io import BytesIO, StringIO
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
+from websockets.sync.client import connect
 
+from tests.app.terminals import CTRL_C, CTRL_D, Terminal
+from tests.serving import TIMEOUT, python_environment
 from wsecho.app.connecting import BAD_INPUT, CLEAN, LOST, OTHER_CODE, Conversation, Screen, lines_of
 from wsecho.policy.enumerations import SocketError
+from wsecho.testing import Server
 from wsecho.wire.client import ClientRequest
 
 
@@ -166,3 +171,77 @@ class LineTests(SynchronousTestCase):
             stream = BytesIO(b"a\r\n\nbc\nd")
             lines = lines_of(lambda _, stream=stream, size=size: stream.read(size))  # type: ignore[misc]
             self.assertEqual(list(lines), [b"a", b"", b"bc", b"d"])
+
+
+class TerminalTests(SynchronousTestCase):
+    """A user at a terminal, and a running server."""
+
+    def open(self, path: str, *options: str, mode: str = "echo") -> Terminal:
+        """Connect, and wait for the prompt."""
+        self.server = Server(mode=mode, environment=python_environment())
+        self.server.start()
+        self.addCleanup(self.server.stop)
+        command = [sys.executable, "-m", "wsecho", "connect", *options, self.server.url(path)]
+        terminal = Terminal(command, python_environment())
+        self.addCleanup(terminal.close)
+        terminal.sees(f"connected to 127.0.0.1:{self.server.port}{path}; Ctrl-D closes\r\n")
+        terminal.sees("> ")
+        return terminal
+
+    def test_talk(self) -> None:
+        """What is typed goes out, what comes is shown in green and escaped, and Ctrl-D ends with 0; the
+        terminal is then as it was."""
+        terminal = self.open("/echo")
+        terminal.type("hello\n")
+        terminal.sees("\x1b[32mhello\x1b[0m\r\n")
+        terminal.type("a\x16\x1b[2Jb\n")
+        terminal.sees("\x1b[32ma\\x1b[2Jb\x1b[0m\r\n")
+        terminal.type(CTRL_D)
+        self.assertEqual(terminal.ends(), CLEAN)
+        self.assertIn("closed with 1000", terminal.seen)
+        self.assertEqual(terminal.settings(), terminal.before)
+
+    def test_history(self) -> None:
+        """The line before comes back with the arrow key."""
+        terminal = self.open("/echo")
+        terminal.type("once\n")
+        terminal.sees("\x1b[32monce\x1b[0m\r\n")
+        terminal.type("\x1b[A again\n")
+        terminal.sees("\x1b[32monce again\x1b[0m\r\n")
+
+    def test_message_while_typing(self) -> None:
+        """A message that comes while a line is typed stands above it, and the line is whole."""
+        terminal = self.open("/", mode="broadcast")
+        terminal.type("half a li")
+        terminal.sees("half a li")
+        with connect(self.server.url("/"), proxy=None) as other:
+            other.send("interrupting")
+            self.assertTrue(terminal.sees("interrupting\x1b[0m\r\n> half a li").startswith("\r\x1b[K"))
+            terminal.type("ne\n")
+            self.assertEqual(other.recv(TIMEOUT), "half a line")
+
+    def test_other_code(self) -> None:
+        """A server that closes with another code ends the program with 2."""
+        terminal = self.open("/test?close=4001&reason=enough&after=1")
+        terminal.type("one\n")
+        terminal.sees('closed with 4001 "enough"')
+        self.assertEqual(terminal.ends(), OTHER_CODE)
+        self.assertEqual(terminal.settings(), terminal.before)
+
+    def test_lost(self) -> None:
+        """A connection that is reset ends the program with 3, though a line is half typed."""
+        terminal = self.open("/test?abort=1")
+        terminal.type("one\nhalf")
+        terminal.sees("wsecho: connect: lost: ")
+        self.assertEqual(terminal.ends(), LOST)
+        self.assertEqual(terminal.settings(), terminal.before)
+
+    def test_interrupt(self) -> None:
+        """Ctrl-C closes with 1000."""
+        terminal = self.open("/echo")
+        terminal.type(CTRL_C)
+        terminal.sees("closed with 1000")
+        self.assertEqual(terminal.ends(), CLEAN)
+        self.assertEqual(terminal.settings(), terminal.before)
+        self.server.stop()
+        self.assertIn("reason=peer-close code=1000", self.server.log)
