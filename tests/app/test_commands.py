@@ -199,6 +199,15 @@ class ShowConfigTests(CommandTestCase):
             self.assertEqual((again.port, again.settings()), (first.port, first.settings()))
             self.assertEqual(again.channel_flags("include-sender"), first.channel_flags("include-sender"))
 
+    def test_password_of_the_engine(self) -> None:
+        """The password of an engine is not shown; its line is a comment, since it would not mean the same."""
+        shown = show(read_configuration({"engine": ["redis://ann:secret@h:1/0"]}))
+        self.assertNotIn("secret", shown)
+        self.assertIn('\n# engine = "redis://ann:***@h:1/0"  # ', shown)
+        self.assertIn(
+            '\nengine = "redis://h:1/0"  # ', show(read_configuration({"engine": ["redis://h:1/0"]}))
+        )
+
     def test_port_that_does_not_apply(self) -> None:
         """A default port that does not apply stands in a comment that says so."""
         self.assertIn(

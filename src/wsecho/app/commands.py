@@ -25,7 +25,7 @@ from wsecho.app.options import Options, help_for, version
 from wsecho.app.process import FAILED
 from wsecho.app.service import build_tls
 from wsecho.policy.options import TABLE, Kind, option
-from wsecho.policy.text import escape_peer_text
+from wsecho.policy.text import escape_peer_text, without_password
 from wsecho.tls.client import ClientTls
 from wsecho.tls.contexts import CertificateError
 from wsecho.tls.development import make_development_certificate
@@ -238,7 +238,7 @@ def _help() -> str:
 def show(configuration: Configuration) -> str:
     """Return the effective configuration as a TOML file that means the same when it is given by ``--config``.
 
-    A value that is not set, does not apply or is not enforced yet stands in a comment.
+    A value that is not set, does not apply, is not enforced yet or is a secret stands in a comment.
     """
     lines = ["# The effective configuration of wsecho, and where each value came from."]
     lines += [_line(configuration, row) for row in TABLE]
@@ -261,6 +261,9 @@ def _line(configuration: Configuration, row: Option) -> str:
     if row.name == "max-frame-size" and setting.value is None:
         size = configuration.settings().max_frame_size
         return f"{row.name} = {_toml_value(row, size)}  # {source}: {row.default_text}"
+    if row.kind is Kind.URL and "@" in str(setting.value):
+        shown = without_password(str(setting.value))
+        return f"# {row.name} = {_toml(shown)}  # {source} (its password is not shown)"
     if row.name == "port" and configuration.port is None:
         return f"# port = {_toml_value(row, setting.value)}  # {source} (does not apply with --listen)"
     if setting.value is None or setting.value == ():

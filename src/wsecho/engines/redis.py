@@ -44,7 +44,7 @@ __all__ = ["MOST_WAITING_BYTES", "RedisEngine", "engine_from_url"]
 # Importing it would choose the reactor; that it is there can be asked without.
 for _package in ("txredisapi", "hiredis"):
     if find_spec(_package) is None:
-        raise ImportError(f"{_package} is not installed; it comes with the extra redis")
+        raise ImportError(f"{_package} is not installed; it comes with the extra redis", name=_package)
 
 _log = Logger("wsecho")
 
