@@ -64,6 +64,12 @@ class CommandTests(SynchronousTestCase):
             found = re.findall(rf"<!-- {mark} -->\n```shell\n(.+)\n```\n", read(README))
             self.assertEqual([line.endswith(f" && {end}") for line in found], [True], mark)
 
+    def test_links(self) -> None:
+        """What pages outside of the documentation link to is there."""
+        for page in (README, CHECKOUT / "CONTRIBUTING.md"):
+            for target in re.findall(r"\]\((?!https?:)([^)#]+)", read(page)):
+                self.assertTrue((CHECKOUT / target).is_file(), target)
+
     def test_toml(self) -> None:
         """Each TOML file that a page shows is a valid configuration."""
         shown = [
