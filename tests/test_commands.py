@@ -64,6 +64,18 @@ class FenceTests(SynchronousTestCase):
             ],
         )
 
+    def test_beyond(self) -> None:
+        """A command that changes the machine is known by a program or by a place of the system."""
+        for text, beyond in (
+            ("cd x && systemctl daemon-reload\n", "systemctl"),
+            ("install -m 644 a /etc/wsecho/a\n", "/etc/"),
+            ("x=/opt/a\n", "/opt/"),
+            ("docker run x\n", "docker"),
+            ("ls >/dev/null; cat etc/x a/var/log docker.txt my-sudo su.d\n", None),
+            ("curl http://127.0.0.1:9000/home/\n", None),
+        ):
+            self.assertEqual(Fence("p", 1, "shell", "", "", text).beyond, beyond, text)
+
     def test_where(self) -> None:
         """A fence tells where it is."""
         self.assertEqual(str(Fence("docs/a.md", 3, "shell", "", "", "ls\n")), "docs/a.md, line 3")
@@ -76,6 +88,8 @@ class CommandTests(SynchronousTestCase):
         """Each command of each page is run by somebody, or says why not."""
         for fence in commands.commands():
             self.assertIn(fence.mark, MARKS, str(fence))
+            if fence.mark != "not run":
+                self.assertIsNone(fence.beyond, str(fence))
             self.assertEqual(bool(fence.argument), fence.mark in ("not run", "status"), str(fence))
 
     def test_who_runs(self) -> None:

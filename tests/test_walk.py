@@ -138,6 +138,10 @@ class WalkTests(SynchronousTestCase):
         for mark in ("not run: because", "curl", "test"):
             self.assertEqual(self.walk(f"<!-- {mark} -->\n```shell\nfalse\n```\n"), "")
 
+    def test_beyond(self) -> None:
+        """What would change the machine is refused."""
+        self.assert_noticed("```shell\necho /etc/x\n```\n", "this reaches beyond the folder (/etc/)")
+
     def test_never_ends(self) -> None:
         """A command that does not end is noticed, and does not outlive the walk."""
         self.patch(walk, "TIMEOUT", 0.3)

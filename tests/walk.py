@@ -210,6 +210,8 @@ class Walk:
             raise WalkError(f"unknown mark {fence.mark!r}")
         if fence.mark in ("curl", "watch", "test", "not run"):
             return
+        if fence.beyond is not None:
+            raise WalkError(f"this reaches beyond the folder ({fence.beyond}); say <!-- not run: REASON -->")
         self._say(f"$ {fence.text}")
         if fence.mark == "serve":
             self._serve(fence)

@@ -13,6 +13,8 @@ A fence `text` right below is what the command writes. Under `<!-- log -->` a fe
 log of a server that runs, and under `<!-- file: NAME -->` any fence has what the reader writes to a file. An
 ellipsis stands for anything.
 
+A command that changes the machine (`systemctl`, a path in `/etc`, …) is never pasted; it needs "not run".
+
 Rules: reading needs no Sphinx, because the tests read as well.
 """
 
@@ -39,6 +41,13 @@ _PART = re.compile(
 #: The comments that a fence of a shell may have, without their arguments.
 MARKS = frozenset({"", "serve", "status", "curl", "watch", "test", "not run"})
 
+#: What reaches beyond the folder that a reader works in: programs that change the machine, and the places of
+#: the system. No test pastes that.
+_BEYOND = re.compile(
+    r"(?<![\w./-])(?:sudo|su|systemctl|apt|apt-get|dpkg|docker|podman|useradd|mount|npm)(?![\w.-])"
+    r"|(?<![\w.:$}/-])/(?:boot|etc|home|lib|opt|root|run|srv|usr|var)/"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Fence:
@@ -58,6 +67,12 @@ class Fence:
 
     def __str__(self) -> str:
         return f"{self.page}, line {self.line}"
+
+    @property
+    def beyond(self) -> str | None:
+        """What of a command would change the machine and not only the folder that it is run in."""
+        match = _BEYOND.search(self.text)
+        return match[0] if match else None
 
 
 def _mark(comment: str | None) -> tuple[str, str]:
