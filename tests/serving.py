@@ -27,11 +27,13 @@ def serving(
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
     listeners: int = 1,
+    start_line: re.Pattern[str] = LISTENING,
 ) -> Iterator[list[str]]:
     """Run `command`, give the URLs of its start lines, and stop it with SIGTERM.
 
     Args:
         listeners: how many start lines are waited for.
+        start_line: how one looks, with the URL as its group.
 
     Raises:
         AssertionError: it ended before it listened, or did not end with status 0; with what it wrote.
@@ -57,7 +59,7 @@ def serving(
                 if not line:
                     raise AssertionError(f"no start line from {command}:\n{''.join(written)}")
                 written.append(line)
-                urls += LISTENING.findall(line)
+                urls += start_line.findall(line)
             yield urls
             server.send_signal(signal.SIGTERM)
             written.append(server.stdout.read())

@@ -21,6 +21,7 @@ from wsecho.policy.hosts import LOOPBACK_HOSTS, AllowedHosts
 from wsecho.policy.text import escape_peer_text
 from wsecho.web.admin import AdminResource, no_pages
 from wsecho.web.beneath import BoundedSite
+from wsecho.web.operator_page import operator_page
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -167,4 +168,6 @@ def build_admin(configuration: Configuration, reactor: Any) -> AdminEndpoint:
         listener = DescriptionListener(reactor, name, description)
     except ListenError as error:
         raise ConfigurationError(f"{name}: {escape_peer_text(str(error))}") from None
-    return AdminEndpoint(reactor, listener, token=token, hosts=configuration.texts("allow-host"))
+    return AdminEndpoint(
+        reactor, listener, token=token, hosts=configuration.texts("allow-host"), pages=operator_page
+    )
