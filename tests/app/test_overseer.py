@@ -93,6 +93,13 @@ class OverseerTests(WireTestCase):
         self.assertEqual(found.path, "/broadcast/kitchen")
         self.assertIsNone(self.overseer.connection(two.protocol.id + 1))
 
+    def test_first_connections(self) -> None:
+        """The first so many after a number come in order, whichever listener they are of."""
+        peers = [self.open(number % 2, "/") for number in range(4)]
+        first, *others = [peer.protocol.id for peer in peers]
+        self.assertEqual([one.id for one in self.overseer.connections(first, 2)], others[:2])
+        self.assertEqual({one.id for one in self.overseer.connections(first)}, set(others))
+
     def test_totals(self) -> None:
         """The totals are those of all listeners."""
         for server in (0, 1):

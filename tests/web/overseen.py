@@ -100,8 +100,9 @@ class FakeOverseer:
     def lag(self) -> LagFacts:
         return LagFacts(10, 0.5, 0.25)
 
-    def connections(self) -> list[ConnectionFacts]:
-        return self.open
+    def connections(self, after: int = 0, limit: int | None = None) -> list[ConnectionFacts]:
+        found = [one for one in self.open if one.id > after]
+        return found if limit is None else sorted(found, key=lambda one: one.id)[:limit]
 
     def connection(self, number: int) -> ConnectionFacts | None:
         return next((one for one in self.open if one.id == number), None)

@@ -6,6 +6,7 @@ the tally as they are at that moment.
 
 from __future__ import annotations
 
+import heapq
 import platform
 from dataclasses import dataclass
 from functools import cache
@@ -26,7 +27,7 @@ from wsecho.web.interfaces import IOverseer, ServerFacts
 from wsecho.wire.tally import facts_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from twisted.internet.defer import Deferred
     from twisted.python.failure import Failure
@@ -94,10 +95,13 @@ class Overseer:
         """See `IOverseer`."""
         return self.meter.facts
 
-    def connections(self) -> Iterator[ConnectionFacts]:
+    def connections(self, after: int = 0, limit: int | None = None) -> Iterator[ConnectionFacts]:
         """See `IOverseer`."""
         now = self.reactor.seconds()
-        return (facts_of(one, now) for one in self._open())
+        found: Iterable[Any] = (one for one in self._open() if one.id > after)
+        if limit is not None:
+            found = heapq.nsmallest(limit, found, key=lambda one: one.id)
+        return (facts_of(one, now) for one in found)
 
     def connection(self, number: int) -> ConnectionFacts | None:
         """See `IOverseer`."""

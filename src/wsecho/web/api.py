@@ -193,6 +193,8 @@ class Api:
         limit: int,
     ) -> Answer:
         """A page of open connections."""
+        if address is None and path is None and channel is None and not search:
+            return Answer(200, self._connections(None, after, limit))
         host = None if address in (None, UNIX) else PeerAddress.of(address).host
         has_text = _search(search)
 
@@ -201,19 +203,23 @@ class Api:
                 (address is None or one.address == host)
                 and (path is None or one.path == escape_peer_text(path))
                 and (channel is None or one.channel == channel)
-                and has_text(one)
+                and (has_text is None or has_text(one))
             )
 
         return Answer(200, self._connections(passes, after, limit))
 
     def _connections(
-        self, passes: Callable[[ConnectionFacts], bool], after: int, limit: int
+        self, passes: Callable[[ConnectionFacts], bool] | None, after: int, limit: int
     ) -> dict[str, Any]:
-        passing = [one for one in self._overseer.connections() if passes(one)]
-        page, following = _page((one for one in passing if one.id > after), limit, lambda one: one.id)
+        if passes is None:
+            total, found = self._overseer.server().connections, self._overseer.connections(after, limit + 1)
+        else:
+            passing = [one for one in self._overseer.connections() if passes(one)]
+            total, found = len(passing), (one for one in passing if one.id > after)
+        page, following = _page(found, limit, lambda one: one.id)
         return {
             "connections": [self._connection(one) for one in page],
-            "total": len(passing),
+            "total": total,
             "next": page[-1].id if following else None,
         }
 
@@ -291,10 +297,10 @@ class Api:
         return Answer(200, SampleStream(self.watchers, seconds, count, connection, channel), LINES)
 
 
-def _search(text: str | None) -> Callable[[ConnectionFacts], bool]:
-    """Whether a connection has a text somewhere, whatever its case."""
+def _search(text: str | None) -> Callable[[ConnectionFacts], bool] | None:
+    """Whether a connection has a text somewhere, whatever its case; None for no text."""
     if not text:
-        return lambda one: True
+        return None
     wanted = escape_peer_text(text).casefold()
 
     def has(one: ConnectionFacts) -> bool:

@@ -63,8 +63,9 @@ class IOverseer(Interface):
     def lag() -> LagFacts:
         """How late the reactor is."""
 
-    def connections() -> Iterable[ConnectionFacts]:
-        """The open connections, in no order."""
+    def connections(after: int = 0, limit: int | None = None) -> Iterable[ConnectionFacts]:
+        """The open connections with a higher number than ``after``: all in no order, or the first ``limit``
+        in the order of their numbers, which takes less where there are many."""
 
     def connection(number: int) -> ConnectionFacts | None:
         """One open connection, by its id."""
