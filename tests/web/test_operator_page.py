@@ -126,10 +126,8 @@ class _InABrowser(SynchronousTestCase):
     def client(self, path: str = "", **options: Any) -> ClientConnection:
         """A client, which leaves with the test."""
         # Its own pings would end in an exception on a thread when the server stops.
-        client: ClientConnection = connect(
-            self.served.url + path, proxy=None, ping_interval=None, close_timeout=1, **options
-        )
-        self.resources.callback(client.close)
+        client = connect(self.served.url + path, proxy=None, ping_interval=None, close_timeout=1, **options)
+        self.resources.enter_context(client)
         return client
 
     def wait_for(self, seen: Callable[[], object], expected: object = True) -> None:

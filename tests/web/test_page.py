@@ -8,6 +8,7 @@ from importlib.resources import files
 from twisted.trial.unittest import SynchronousTestCase
 
 from wsecho.policy.http import HttpAnswer, render
+from wsecho.web.operator_page import FILES
 from wsecho.web.page import CONTENT_SECURITY_POLICY, page
 
 _STATIC = files("wsecho.web") / "static"
@@ -56,7 +57,7 @@ class PageTests(SynchronousTestCase):
     def test_nothing_lies_around(self) -> None:
         """Every file of the folder is served, so that none is forgotten in the table."""
         names = {path[1:] or "index.html" for path in _PATHS}
-        self.assertEqual({file.name for file in _STATIC.iterdir()}, names)
+        self.assertEqual({file.name for file in _STATIC.iterdir()}, names | {"operator.html", *FILES})
 
     def test_content_types(self) -> None:
         """Each file is sent with its own type and with the charset it is written in."""

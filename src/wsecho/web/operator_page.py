@@ -9,9 +9,10 @@ from typing import Final
 from wsecho.policy.http import HttpAnswer
 from wsecho.web.page import static_answers
 
-__all__ = ["operator_page"]
+__all__ = ["FILES", "operator_page"]
 
-_FILES: Final = (
+#: What the page consists of, beside its document.
+FILES: Final = (
     "base.css",
     "dom.js",
     "favicon.svg",
@@ -29,7 +30,7 @@ _FILES: Final = (
     "theme.js",
 )
 
-_ANSWERS: Final = static_answers("operator.html", _FILES)
+_ANSWERS: Final = static_answers("operator.html", FILES)
 
 
 def operator_page(path: str) -> HttpAnswer | None:

@@ -57,10 +57,11 @@ export class Server {
   }
 
   showButtons() {
-    const state = this.isChanging ? null : this.facts?.state;
-    byId('start').disabled = state !== 'paused' && state !== 'closed';
-    byId('pause').disabled = state !== 'ready' && state !== 'engine-away';
-    byId('stop').disabled = byId('pause').disabled && state !== 'paused';
+    const { state, listening, accepting } = this.facts ?? {};
+    const mayChange = this.facts !== null && !this.isChanging && state !== 'starting' && state !== 'draining';
+    byId('start').disabled = !mayChange || (listening && accepting);
+    byId('pause').disabled = !mayChange || !listening || !accepting;
+    byId('stop').disabled = !mayChange || !listening;
   }
 
   start() {
@@ -86,7 +87,6 @@ export class Server {
     showProblem('server-problem', byId('stop'), '');
     try {
       await what();
-      this.nextFocus = next;
     } catch (error) {
       setText('server-problem', error.message);
     }
