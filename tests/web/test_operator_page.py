@@ -126,7 +126,9 @@ class _InABrowser(SynchronousTestCase):
     def client(self, path: str = "", **options: Any) -> ClientConnection:
         """A client, which leaves with the test."""
         # Its own pings would end in an exception on a thread when the server stops.
-        client = connect(self.served.url + path, proxy=None, ping_interval=None, close_timeout=1, **options)
+        client: ClientConnection = connect(
+            self.served.url + path, proxy=None, ping_interval=None, close_timeout=1, **options
+        )
         self.resources.enter_context(client)
         return client
 

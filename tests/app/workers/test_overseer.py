@@ -107,6 +107,13 @@ class OverseerTests(CrewTestCase):
         self.assertNotIn("close", [one["do"] for one in self.processes[0].told if "do" in one])
         self.reactor.advance(PATIENCE)
 
+    def test_first_connections(self) -> None:
+        """The first so many after a number come in order, whichever worker has them."""
+        one, two = [facts(NUMBERS + 1), facts(NUMBERS + 2)], [facts(2 * NUMBERS + 1), facts(2 * NUMBERS + 2)]
+        self.gather({"connections": tuple(one)}, {"connections": tuple(two)}, connections=True)
+        found = [facts.id for facts in self.overseer.connections(NUMBERS + 1, 2)]
+        self.assertEqual(found, [NUMBERS + 2, 2 * NUMBERS + 1])
+
     def test_connections_kept(self) -> None:
         """A request that asks for less takes nothing away from one that asked for connections."""
         self.gather({"connections": (facts(NUMBERS + 1),)}, {"connections": ()}, connections=True)

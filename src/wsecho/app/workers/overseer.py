@@ -7,6 +7,7 @@ which is what it had counted up to then.
 
 from __future__ import annotations
 
+import heapq
 from collections import Counter
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
@@ -185,9 +186,10 @@ class CrewOverseer:
             sum(one.count for one in lags), sum(one.sum for one in lags), max(one.largest for one in lags)
         )
 
-    def connections(self) -> Iterable[ConnectionFacts]:
+    def connections(self, after: int = 0, limit: int | None = None) -> Iterable[ConnectionFacts]:
         """See `IOverseer`."""
-        return [facts for one in self._living() for facts in one.connections or ()]
+        found = (facts for one in self._living() for facts in one.connections or () if facts.id > after)
+        return list(found) if limit is None else heapq.nsmallest(limit, found, key=lambda facts: facts.id)
 
     def connection(self, number: int) -> ConnectionFacts | None:
         """See `IOverseer`."""
