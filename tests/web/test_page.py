@@ -12,7 +12,16 @@ from wsecho.web.operator_page import FILES
 from wsecho.web.page import CONTENT_SECURITY_POLICY, page
 
 _STATIC = files("wsecho.web") / "static"
-_PATHS = ("/", "/base.css", "/console.css", "/console.js", "/favicon.svg", "/plot.js", "/theme.js")
+_PATHS = (
+    "/",
+    "/base.css",
+    "/console.css",
+    "/console.js",
+    "/envelope.js",
+    "/favicon.svg",
+    "/plot.js",
+    "/theme.js",
+)
 
 
 class _Elements(HTMLParser):
@@ -69,6 +78,7 @@ class PageTests(SynchronousTestCase):
                 "/base.css": "text/css; charset=utf-8",
                 "/console.css": "text/css; charset=utf-8",
                 "/console.js": "text/javascript; charset=utf-8",
+                "/envelope.js": "text/javascript; charset=utf-8",
                 "/favicon.svg": "image/svg+xml; charset=utf-8",
                 "/plot.js": "text/javascript; charset=utf-8",
                 "/theme.js": "text/javascript; charset=utf-8",

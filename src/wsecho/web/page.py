@@ -45,7 +45,7 @@ _TYPES: Final = {
 }
 
 #: What the client's page consists of, beside its document.
-_FILES: Final = ("base.css", "console.css", "console.js", "favicon.svg", "plot.js", "theme.js")
+_FILES: Final = ("base.css", "console.css", "console.js", "envelope.js", "favicon.svg", "plot.js", "theme.js")
 
 
 def answer_with(name: str, content: bytes) -> HttpAnswer:
