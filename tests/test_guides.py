@@ -24,6 +24,8 @@ from tests.checkout import CHECKOUT
 from tests.serving import TIMEOUT, python_environment, run_python, serving
 from tests.testing.test_plugin import plugin_arguments
 from wsecho import (
+    BroadcastServerFactory,
+    BroadcastService,
     ConnectError,
     ConnectFailed,
     EchoService,
@@ -33,6 +35,8 @@ from wsecho import (
     WebSocket,
     WebSocketServer,
 )
+from wsecho.hub.engine import Retention
+from wsecho.hub.memory import MemoryEngine
 
 reactor: Any = the_reactor
 
@@ -360,6 +364,67 @@ class TestingTests(GuideTestCase):
     def test_trial(self) -> None:
         """The one for trial passes."""
         self.assertIn("PASSED (successes=2)", self.run_suite("trial", "twisted.trial", "test_client"))
+
+
+class KeepingPlaceTests(GuideTestCase):
+    """docs/how-to/keeping-place.md."""
+
+    page = "how-to/keeping-place.md"
+
+    def test_every_block(self) -> None:
+        """Each block of the page is run."""
+        self.assert_all_run(KeepingPlaceTests)
+
+    async def served(self) -> BroadcastService:
+        """Channels with a history, at the port that the page's blocks are then run with."""
+        service = BroadcastService(engine=MemoryEngine(lambda channel: Retention(10)))
+        self.url = await self.listen(BroadcastServerFactory(broadcast=service, reactor=reactor))
+        return service
+
+    def blocks(self) -> dict[str, str]:
+        """The page's blocks, with the test's port."""
+        url = getattr(self, "url", "ws://127.0.0.1:9000")
+        return {name: text.replace("ws://127.0.0.1:9000", url) for name, text in super().blocks().items()}
+
+    async def client(self) -> tuple[BroadcastService, Any, list[tuple[Any, ...]]]:
+        """The page's client, welcome on its channel, and what it prints."""
+        service = await self.served()
+        printed: list[tuple[Any, ...]] = []
+        welcome: Deferred[Any] = Deferred()
+        client = self.run_block("client", print=lambda *words: printed.append(words))["client"]
+        self.addCleanup(client.stop)
+        client.opened_channel.connect(welcome.callback)
+        await welcome
+        return service, client, printed
+
+    async def test_client(self) -> None:
+        """The client prints what is said on the channel."""
+        service, client, printed = await self.client()
+        heard: Deferred[Any] = Deferred()
+        client.message_received.connect(heard.callback)
+        service.publish("kitchen", "tea?")
+        await heard
+        self.assertEqual(printed, [(1, "tea?")])
+
+    async def test_publish(self) -> None:
+        """What is published has its place."""
+        _, client, _ = await self.client()
+        order = self.run_block("publish")["order"]
+        self.assertEqual((await order(client), await order(client)), (1, 2))
+
+    async def test_restart(self) -> None:
+        """A client that is given a place goes on behind it."""
+        service = await self.served()
+        first = await service.publish("kitchen", "one")
+        await service.publish("kitchen", "two")
+        assert first is not None
+        make = self.run_block("restart")["client_that_goes_on"]
+        client = make(reactor, first.epoch, first.offset)
+        self.addCleanup(client.stop)
+        heard: Deferred[Any] = Deferred()
+        client.message_received.connect(heard.callback)
+        client.start()
+        self.assertEqual((await heard).content, "two")
 
 
 class DrainingTests(GuideTestCase):

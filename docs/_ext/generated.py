@@ -18,6 +18,7 @@ from wsecho.app.commands import COMMANDS
 from wsecho.policy import options
 from wsecho.policy.close_codes import CLOSE_CODES
 from wsecho.policy.end_reasons import END_REASONS
+from wsecho.policy.envelopes import ENVELOPES, ERRORS, Direction
 from wsecho.policy.knobs import BAD_FRAMES, COMBINATIONS, KNOBS
 from wsecho.policy.lifecycle import TRANSITIONS, Event, Phase
 from wsecho.policy.log_keys import EVENTS, LOG_KEYS
@@ -295,6 +296,27 @@ def own_help() -> str:
     return "\n\n".join(parts)
 
 
+def _envelopes(direction: Direction) -> str:
+    parts = []
+    for row in ENVELOPES:
+        if row.direction is not direction:
+            continue
+        parts.append(f"### `{row.name}`\n\n{row.meaning}")
+        if row.fields:
+            lines = ["| member | | |", "|---|---|---|"]
+            lines += [
+                f"| `{field.name}` | {_prose(field.kind)} | {_prose(field.meaning)} |" for field in row.fields
+            ]
+            parts.append("\n".join(lines))
+    return "\n\n".join(parts)
+
+
+def envelope_errors() -> str:
+    """The codes of ``error``, as a table."""
+    lines = ["| code | meaning |", "|---|---|"]
+    return "\n".join([*lines, *(f"| `{code}` | {_prose(meaning)} |" for code, meaning in ERRORS.items())])
+
+
 PARTS: Mapping[str, Callable[[], str]] = {
     "option-overview": option_overview,
     "option-details": option_details,
@@ -312,6 +334,9 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "metrics": metrics,
     "operations": admin_operations,
     "own-help": own_help,
+    "envelopes-of-server": lambda: _envelopes(Direction.SERVER),
+    "envelopes-of-client": lambda: _envelopes(Direction.CLIENT),
+    "envelope-errors": envelope_errors,
 }
 
 
@@ -322,7 +347,16 @@ def fill(page: str) -> str:
 
 def _source_read(app: Sphinx, _name: str, source: list[str]) -> None:
     if _MARK.search(source[0]):
-        tables = ("options", "settings", "close_codes", "end_reasons", "lifecycle", "knobs", "log_keys")
+        tables = (
+            "options",
+            "settings",
+            "close_codes",
+            "end_reasons",
+            "lifecycle",
+            "knobs",
+            "log_keys",
+            "envelopes",
+        )
         for name in (*tables, "metrics"):
             app.env.note_dependency(str(Path(options.__file__).with_name(f"{name}.py")))
         app.env.note_dependency(str(operations.__file__))

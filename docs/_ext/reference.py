@@ -36,6 +36,7 @@ _FOLDER = Path(__file__).resolve().parent.parent / "reference" / "api"
 #: Public for other modules of wsecho, not for programs: what the wire tells a socket, and how a server hands
 #: one out.
 INNER = {
+    "wsecho.envelope.EnvelopeClient": {"closed", "message_arrived", "opened"},
     "wsecho.WebSocket": {
         "ask_proxy_user",
         "ask_user",
