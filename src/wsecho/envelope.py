@@ -161,11 +161,13 @@ class EnvelopeClient:
     """
 
     message_received = Signal[[ReceivedMessage]]()
+    """The next message of the channel."""
     opened_channel = Signal[[Welcome]]()
     """A connection is open, the first one or another."""
     gap_found = Signal[[Gap]]()
     """Told before the message behind the gap."""
     presence_changed = Signal[[int]]()
+    """How many connections the channel has now."""
     dropped = Signal[[int]]()
     """The server dropped so many messages, because this client did not read fast enough. On a channel with
     history ``gap_found`` tells of the same."""

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
 from io import StringIO
 from types import SimpleNamespace
 from typing import Any
@@ -19,28 +17,24 @@ from zope.interface import implementer
 
 from wsecho.app import service as service_module
 from wsecho.app.configuration import Configuration, ConfigurationError, read_configuration
-from wsecho.app.listeners import DescriptionListener, IListener, ListenError, PortListener
+from wsecho.app.listeners import IListener, ListenError
 from wsecho.app.notify import Notifier
 from wsecho.app.service import (
     CannotStart,
     WebSocketService,
-    build_listeners,
     build_service,
-    build_tls,
     paths_served,
     say_on_stderr,
     server_maker,
 )
+from wsecho.app.sources import build_listeners, build_tls
 from wsecho.hub.engine import EngineError
-from wsecho.policy.clients import PeerCertificate
 from wsecho.policy.hosts import AllowedHosts
 from wsecho.policy.origins import OriginRequest
 from wsecho.policy.settings import Settings
 from wsecho.services.broadcast import ChannelMember
 from wsecho.services.echo import EchoService
 from wsecho.tls.certificates import CertificateError
-from wsecho.tls.development import make_development_certificate
-from wsecho.tls.verification import Verification
 from wsecho.web.page import page
 from wsecho.wire.room import Room
 
@@ -702,30 +696,6 @@ class BuildTests(SynchronousTestCase):
             paths_served("broadcast"), "/echo echo, /, /broadcast and /broadcast/CHANNEL broadcast"
         )
 
-    def test_listeners(self) -> None:
-        """The short form comes first, then the descriptions in order; each knows how it was written."""
-        clock = Clock()
-        (port,) = build_listeners(self.configuration(), clock)
-        self.assertIsInstance(port, PortListener)
-        self.assertEqual(port.name, "--port=9000")
-        found = build_listeners(self.configuration(port="1", listen=["tcp:2", "unix:x"]), clock)
-        self.assertEqual([one.name for one in found], ["--port=1", "--listen=tcp:2", "--listen=unix:x"])
-        self.assertIsInstance(found[1], DescriptionListener)
-        (only,) = build_listeners(self.configuration(listen="tcp:2"), clock)
-        self.assertEqual(only.name, "--listen=tcp:2")
-        (host,) = build_listeners(self.configuration(host="::1"), clock)
-        self.assertEqual(host.name, "--host=::1")
-
-    def test_systemd(self) -> None:
-        """A socket that systemd did not hand over is an error before anything listens."""
-        configuration = self.configuration(listen="systemd:domain=INET:index=0")
-        error = self.assertRaises(ConfigurationError, build_listeners, configuration, Clock())
-        self.assertEqual(
-            str(error),
-            "--listen=systemd:domain=INET:index=0: systemd handed over no such socket "
-            "(LISTEN_FDS, LISTEN_FDNAMES)",
-        )
-
     def test_certificate(self) -> None:
         """A certificate that cannot be read is an error of the configuration that names the option."""
         configuration = self.configuration(
@@ -736,49 +706,6 @@ class BuildTests(SynchronousTestCase):
             self.assertTrue(line.startswith("--certificate=nowhere.pem: certificate file"), line)
             self.assertTrue(line.endswith("No such file or directory"), line)
         self.assertIsNone(build_tls(self.configuration()))
-
-    def test_several_certificates(self) -> None:
-        """All pairs are read, each error names the option of its own file, and a reload reads the same
-        files."""
-        names = [self.mktemp(), self.mktemp()]
-        made = [make_development_certificate(name, now=datetime.now(UTC)) for name in names]
-        given: dict[str, Any] = {
-            "listen_tls": "tcp:0",
-            "certificate": [os.path.relpath(one.certificate) for one in made],
-            "private_key": [os.path.relpath(one.private_key) for one in made],
-        }
-        creator = build_tls(self.configuration(**given))
-        assert creator is not None
-        self.assertEqual(
-            [pair.certificate for pair in creator.configuration.certificates],
-            [str(one.certificate.absolute()) for one in made],
-        )
-        self.assertIs(creator.configuration.verification, Verification.NONE)
-        made[1].certificate.write_bytes(b"")
-        line = str(self.assertRaises(ConfigurationError, build_tls, self.configuration(**given)))
-        self.assertTrue(line.startswith(f"--certificate={given['certificate'][1]}: certificate file"), line)
-
-    def test_client_authority(self) -> None:
-        """With --client-ca clients need a certificate, --allow-client says whose; a wrong file is told."""
-        made = make_development_certificate(self.mktemp(), now=datetime.now(UTC))
-        given: dict[str, str | list[str]] = {
-            "listen_tls": "tcp:0",
-            "certificate": str(made.certificate),
-            "private_key": str(made.private_key),
-        }
-        configuration = self.configuration(**given, client_ca=str(made.ca), allow_client="device.example")
-        creator = build_tls(configuration)
-        assert creator is not None
-        self.assertIs(creator.configuration.verification, Verification.REQUIRED)
-        clients = server_maker(configuration, Clock(), Room())(True).factory.clients
-        assert clients is not None
-        self.assertIs(clients(PeerCertificate("", dns_names=("device.example",))), True)
-        self.assertIs(clients(PeerCertificate("", dns_names=("other.example",))), False)
-        self.assertIsNone(server_maker(self.configuration(), Clock(), Room())(False).factory.clients)
-        error = self.assertRaises(
-            ConfigurationError, build_tls, self.configuration(**given, client_ca="nowhere.pem")
-        )
-        self.assertTrue(str(error).startswith("--client-ca=nowhere.pem: client CA file"), error)
 
     def test_factories(self) -> None:
         """A factory has what the configuration says."""

@@ -23,7 +23,7 @@ from wsecho.app.configuration import ConfigurationError
 from wsecho.app.connecting import Conversation, Screen, converse
 from wsecho.app.options import Options, help_for, version
 from wsecho.app.process import FAILED
-from wsecho.app.service import build_tls
+from wsecho.app.sources import build_tls
 from wsecho.policy.options import TABLE, Kind, option
 from wsecho.policy.text import escape_peer_text, without_password
 from wsecho.tls.client import ClientTls

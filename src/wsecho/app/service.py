@@ -13,7 +13,6 @@ Rules of this file:
 
 from __future__ import annotations
 
-import os
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -23,11 +22,11 @@ from twisted.internet.defer import CancelledError, Deferred, fail, gatherResults
 from twisted.logger import ILogObserver, Logger
 
 from wsecho.app.channels import build_broadcast
-from wsecho.app.configuration import ConfigurationError
 from wsecho.app.descriptors import provide_descriptors
-from wsecho.app.listeners import DescriptionListener, IListener, ListenError, PortListener, is_local, url_of
+from wsecho.app.listeners import IListener, ListenError, is_local, url_of
 from wsecho.app.ports import Ports
 from wsecho.app.process import FAILED, Process
+from wsecho.app.sources import build_listeners, build_tls
 from wsecho.hub.engine import EngineError
 from wsecho.policy.enumerations import SslMode
 from wsecho.policy.facts import ServerState
@@ -38,9 +37,8 @@ from wsecho.services.echo import EchoService
 from wsecho.services.programmable import ProgrammableEcho
 from wsecho.services.routes import Routes
 from wsecho.services.unserved import UnservedChannels
-from wsecho.tls.certificates import CertificateAndKey, CertificateError
-from wsecho.tls.configuration import TlsConfiguration
-from wsecho.tls.contexts import ConfiguredCreator, check_certificate
+from wsecho.tls.certificates import CertificateError
+from wsecho.tls.contexts import ConfiguredCreator
 from wsecho.web.page import page
 from wsecho.wire.drain import spread_seconds
 from wsecho.wire.room import Room
@@ -62,9 +60,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CannotStart",
     "WebSocketService",
-    "build_listeners",
     "build_service",
-    "build_tls",
     "paths_served",
     "say_on_stderr",
     "server_maker",
@@ -507,55 +503,6 @@ def paths_served(mode: str, *, has_test_endpoints: bool = False, has_channels: b
     if mode == "broadcast":
         return f"/echo echo, /, /broadcast and /broadcast/CHANNEL broadcast{more}"
     return f"/ and /echo echo, /broadcast and /broadcast/CHANNEL broadcast{more}"
-
-
-def build_listeners(
-    configuration: Configuration, reactor: Any, creator: ConfiguredCreator | None = None
-) -> list[IListener]:
-    """Return what the configuration wants to be listened on.
-
-    :param creator: what gives connections their TLS.
-    :raises ConfigurationError: a description needs a socket that systemd did not hand over.
-    """
-    listeners: list[IListener] = []
-    proxies = configuration.proxies()
-    if configuration.port is not None:
-        only_host = configuration.is_given("host") and not configuration.is_given("port")
-        name = configuration.named("host" if only_host else "port")
-        listeners.append(PortListener(reactor, name, configuration.port, configuration.host, proxies))
-    for option, its_creator in (("listen", None), ("listen-tls", creator)):
-        for description in configuration.texts(option):
-            name = configuration.named(option, description)
-            try:
-                listeners.append(DescriptionListener(reactor, name, description, its_creator, proxies))
-            except ListenError as error:
-                raise ConfigurationError(f"{name}: {error}") from None
-    return listeners
-
-
-def build_tls(configuration: Configuration) -> ConfiguredCreator | None:
-    """Return what gives connections their TLS; None without a certificate.
-
-    :raises ConfigurationError: a certificate, a key or the authority of clients cannot be used.
-    """
-    if not configuration.certificates:
-        return None
-    # The names must mean the same files when they are read again, in whatever folder the daemon runs.
-    pairs = [
-        CertificateAndKey(os.path.abspath(certificate), os.path.abspath(key))
-        for certificate, key in configuration.certificates
-    ]
-    for pair, (certificate, _) in zip(pairs, configuration.certificates, strict=True):
-        try:
-            check_certificate(pair)
-        except CertificateError as error:
-            raise ConfigurationError(f"{configuration.named('certificate', certificate)}: {error}") from None
-    client_ca = configuration["client-ca"]
-    authority = None if client_ca is None else os.path.abspath(str(client_ca))
-    try:
-        return ConfiguredCreator(TlsConfiguration(tuple(pairs), client_ca=authority))
-    except CertificateError as error:
-        raise ConfigurationError(f"{configuration.named('client-ca')}: {error}") from None
 
 
 def server_maker(

@@ -10,7 +10,7 @@ from twisted.internet import reactor
 from twisted.trial.unittest import TestCase
 
 from wsecho.app.configuration import read_configuration
-from wsecho.app.service import build_listeners
+from wsecho.app.sources import build_listeners
 from wsecho.app.workers.sockets import SharedSockets, environment_for
 
 

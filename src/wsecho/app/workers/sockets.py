@@ -72,7 +72,7 @@ class SharedSockets:
 
     def __init__(self, listeners: Sequence[IListener], configuration: Configuration) -> None:
         self._listeners = listeners
-        # In the order of `wsecho.app.service.build_listeners`: --port, which has no prefix, comes first.
+        # In the order of `wsecho.app.sources.build_listeners`: --port, which has no prefix, comes first.
         described = [*configuration.texts("listen"), *configuration.texts("listen-tls")]
         missing = len(listeners) - len(described)
         self._prefixes = [""] * missing + [_HAPROXY.match(one)[0] for one in described]  # type: ignore[index]

@@ -16,7 +16,8 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import ILogObserver, Logger, globalLogPublisher
 
 from wsecho.app.listeners import ListenError, url_of
-from wsecho.app.service import CannotStart, build_listeners, build_tls, paths_served
+from wsecho.app.service import CannotStart, paths_served
+from wsecho.app.sources import build_listeners, build_tls
 from wsecho.app.workers.crew import Crew, WorkerState
 from wsecho.app.workers.logs import event_of_record
 from wsecho.app.workers.passing import configuration_to_json, share
