@@ -1,4 +1,4 @@
-"""Tests for docs/how-to/coming-from-qt.md: each name in its tables is there, is of the kind and has the
+"""Tests for docs/reference/qt.md: each name in its tables is there, is of the kind and has the
 default that it says, and is shown by tests that exist."""
 
 import importlib
@@ -17,7 +17,7 @@ from tests.checkout import CHECKOUT
 from wsecho.policy.options import OPTIONS
 from wsecho.policy.signals import Signal
 
-PAGE = CHECKOUT / "docs" / "how-to" / "coming-from-qt.md"
+PAGE = CHECKOUT / "docs" / "reference" / "qt.md"
 
 #: Rows for which qt-members says so, and no other.
 NOT_APPLICABLE = {"nativeDescriptor", "setNativeDescriptor", "seed"}

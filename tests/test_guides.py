@@ -511,7 +511,7 @@ class ComingFromAsyncioTests(GuideTestCase):
 
 
 class ComingFromQtTests(GuideTestCase):
-    """docs/how-to/coming-from-qt.md; its tables have tests of their own."""
+    """docs/how-to/coming-from-qt.md."""
 
     page = "how-to/coming-from-qt.md"
 

@@ -131,7 +131,7 @@ def not_run() -> str:
     for fence in commands():
         if fence.mark == "not run":
             first, _, rest = fence.text.strip().partition("\n")
-            code = first.rstrip(" \\") + " …" if rest else first
+            code = first.partition("  #")[0].rstrip(" \\") + (" …" if rest else "")
             lines.append(f"* [{fence.page}]({_link(fence.page)}), `{code}`: {fence.argument}.")
     return "\n".join(lines)
 

@@ -1,4 +1,4 @@
-"""The tables of docs/how-to/coming-from-qt.md, from docs/qt_members.toml, which says what its fields are.
+"""The tables of docs/reference/qt.md, from docs/qt_members.toml, which says what its fields are.
 
 The page says `<!-- qt-members -->` where the classes stand, and `<!-- qt-differences -->` for what behaves
 differently. Defaults that stand in the option table are read there and nowhere else.

@@ -1,4 +1,4 @@
-"""Tests that docs/how-to/coming-from-qt.md tells of Qt what is so: no member of PySide6's classes is
+"""Tests that docs/reference/qt.md tells of Qt what is so: no member of PySide6's classes is
 missing, and its defaults are Qt's."""
 
 from __future__ import annotations
