@@ -623,6 +623,23 @@ class LentTests(TransportTestCase):
         self.assertIsInstance(await program.ended, SSL.Error)
         await client.ended
 
+    async def test_closed(self) -> None:
+        """A lane writes no more once TLS has failed, or was told to end: behind the last word there is
+        nothing."""
+        for broken in (True, False):
+            client, program = await self.connect()
+            transport, lane = program.transport, self.Lane()
+            transport.lend(lane)
+            if broken:
+                lane.sealed[0].stopped(SSL.Error([("", "", "broken")]))
+            else:
+                transport.loseConnection()
+            self.assertGreater(lane.blocked, 0)
+            self.assertFalse(transport.has_sent_all)
+            client.transport.loseConnection()
+            await program.ended
+            await client.ended
+
     async def test_stopped(self) -> None:
         """An end that a lane has read is acted on, unless reading is paused: then later."""
         _, program = await self.connect()

@@ -326,9 +326,17 @@ class _ShortWay:
         if self.written is not None:
             self.flush()
 
+    def close(self) -> None:
+        """Write nothing more."""
+        self.is_closed = True
+        if self.lane is not None:
+            # It asks whether it may go on, from now on, and may not.
+            self.lane.block()
+
     def drop(self) -> None:
         """Write and send nothing more."""
-        self.is_deaf = self.is_closed = self.is_silent = True
+        self.close()
+        self.is_deaf = self.is_silent = True
         self.written = None
         self.plain_bytes = 0
 
@@ -352,7 +360,7 @@ class TlsTransport(TLSMemoryBIOProtocol):
     def has_sent_all(self) -> bool:
         """Whether what is sent around this transport now comes in its turn: nothing waits, here or below."""
         way = self._way
-        return way.written is None and not self._appSendBuffer and is_idle(way.socket_transport)
+        return not (way.is_closed or way.written or self._appSendBuffer) and is_idle(way.socket_transport)
 
     @property
     def can_lend(self) -> bool:
@@ -481,7 +489,7 @@ class TlsTransport(TLSMemoryBIOProtocol):
         """See ``IConsumer``."""
         super().unregisterProducer()  # type: ignore[no-untyped-call]
         if self.disconnecting:
-            self._way.is_closed = True
+            self._way.close()
 
     # -- the end ---------------------------------------------------------------------------------------------
 
@@ -500,7 +508,7 @@ class TlsTransport(TLSMemoryBIOProtocol):
             self._way.flush()
         super().loseConnection()  # type: ignore[no-untyped-call]
         if self._producer is None:
-            self._way.is_closed = True
+            self._way.close()
 
     def abortConnection(self) -> None:
         """See ``ITCPTransport``. What an aborted connection has to say nobody hears."""
@@ -513,7 +521,8 @@ class TlsTransport(TLSMemoryBIOProtocol):
 
     def _tlsShutdownFinished(self, reason: Failure | None) -> None:
         way = self._way
-        way.is_deaf = way.is_closed = True
+        way.is_deaf = True
+        way.close()
         super()._tlsShutdownFinished(reason)  # type: ignore[no-untyped-call]
         way.drop()
 
