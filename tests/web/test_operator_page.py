@@ -387,6 +387,36 @@ class PlotTests(_InABrowser):
         )
 
 
+class WorkerTests(_InABrowser):
+    """A server of several processes."""
+
+    options = ("--workers=2",)
+
+    def test_processes(self) -> None:
+        """The processes are listed; connections, pause and samples are those of all."""
+        clients = [self.client("echo") for _ in range(4)]
+        self.wait_for(lambda: len(self.page.rows), 4)
+        rows = self.page.element("worker-rows").text.splitlines()
+        self.assertEqual([row.split()[:2] for row in rows], [["1", "ready"], ["2", "ready"]])
+        self.assertEqual(sum(int(row.split()[2]) for row in rows), 4)
+        self.press("watch-toggle")
+        self.wait_for(
+            lambda: self.page.run("return document.getElementById('log').dataset.isRead === 'true'")
+        )
+        for client in clients:
+            client.send("hello")
+        self.wait_for(lambda: len(self.page.entries), 4)
+        self.press("pause")
+        self.wait_for(lambda: self.page.state, "Paused")
+
+    def test_stop(self) -> None:
+        """Ports that several processes share are not closed, and the page says what to do instead."""
+        self.press("stop")
+        self.page.element("confirm-yes").click()
+        self.wait_for(lambda: "pause accepting instead" in self.page.element("server-problem").text)
+        self.wait_for(lambda: bool([one for one in self.page.console if "409" in one["message"]]))
+
+
 class TokenTests(_InABrowser):
     """A server that has a token."""
 

@@ -24,6 +24,7 @@ FILES: Final = (
     "operator-publish.js",
     "operator-server.js",
     "operator-traffic.js",
+    "operator-workers.js",
     "operator.css",
     "operator.js",
     "plot.js",

@@ -13,6 +13,7 @@ import { Messages } from './operator-messages.js';
 import { startPublishing } from './operator-publish.js';
 import { Server } from './operator-server.js';
 import { Traffic } from './operator-traffic.js';
+import { showWorkers } from './operator-workers.js';
 import { startTheme } from './theme.js';
 
 const INTERVAL = 1000; // milliseconds
@@ -72,6 +73,7 @@ function show(overview) {
   traffic.show(overview);
   connections.show(overview.connections);
   showEnds(overview.totals);
+  showWorkers(overview.server.workers);
 }
 
 function showAway(error) {
