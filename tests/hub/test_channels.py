@@ -149,6 +149,17 @@ class MembershipTests(SynchronousTestCase):
         self.hub.leave("c", two)
         self.assertEqual((len(self.hub), self.hub.members("c")), (0, 0))
 
+    def test_on(self) -> None:
+        """Who is on a channel is told in the order of joining, as it was when it was asked."""
+        one, two = Member(), Member()
+        hub: Hub[Any] = Hub()
+        self.assertEqual(hub.on("c"), ())
+        hub.join("c", one)
+        hub.join("c", two)
+        found = hub.on("c")
+        hub.leave("c", one)
+        self.assertEqual((found, hub.on("c")), ((one, two), (two,)))
+
     def test_twice(self) -> None:
         """Who joins twice receives once, and leaves at once."""
         member = Member()

@@ -16,11 +16,13 @@ from tests.services.enveloping import (
     said,
 )
 from tests.wire.harness import BINARY, TEXT, Peer, close, frame, handshake, parse_answer
-from wsecho.hub.engine import EngineError, PublicationTooLarge
+from wsecho.hub.engine import EngineError, Entry, Position, Publication, PublicationTooLarge
 from wsecho.policy.end_reasons import End, EndReason
 from wsecho.policy.envelopes import ENVELOPES, Direction
 from wsecho.policy.slow_consumers import SlowConsumer
+from wsecho.services.broadcast import BroadcastService
 from wsecho.services.envelope import MOST_EARLY, MOST_IN_FLIGHT, REPLAYED_AT_ONCE
+from wsecho.services.relay import MOST_REPLAYED, MOST_REPLAYED_BYTES
 
 
 def publish(peer: Peer, text: str, number: int = 0) -> None:
@@ -329,13 +331,46 @@ class ReplayTests(EnvelopeTestCase):
             self.assertLess(most, 1000)
 
     def test_turns(self) -> None:
-        """A long history is given in pieces, between which others have a turn."""
+        """A long history is given in slices, between which others have a turn."""
         factory = self.served(size=1000)
         epoch = self.numbered(factory, 3 * REPLAYED_AT_ONCE)
-        peer = self.speaker(factory, resume(epoch, 0))
-        self.assertEqual(len(said(peer, "message", "offset")), REPLAYED_AT_ONCE)
+        peers = [self.speaker(factory, resume(epoch, 0)) for _ in range(2)]
+        for peer in peers:
+            self.assertEqual(len(said(peer, "message", "offset")), REPLAYED_AT_ONCE)
         self.clock.pump([0.0] * 5)
-        self.assertEqual(len(said(peer, "message", "offset")), 3 * REPLAYED_AT_ONCE)
+        for peer in peers:
+            self.assertEqual(len(said(peer, "message", "offset")), 3 * REPLAYED_AT_ONCE)
+
+    def test_replayed_once(self) -> None:
+        """Those who go on after the same break are given the same frames."""
+        factory = self.served(size=1000)
+        epoch = self.numbered(factory, 3)
+        relay = self.service.relay
+        made = [
+            relay.replayed("c", entry)
+            for entry in self.successResultOf(relay.history("c", Position(epoch, 0))).entries
+        ]
+        for _ in range(2):
+            peer = self.speaker(factory, resume(epoch, 0))
+            self.assertEqual(said(peer, "message", "text"), ["1", "2", "3"])
+        again = self.successResultOf(relay.history("c", Position(epoch, 0))).entries
+        self.assertEqual([relay.replayed("c", entry) for entry in again], made)
+
+    def test_frames_are_bounded(self) -> None:
+        """Frames of the history are kept up to a number, and up to a sum of bytes."""
+        relay = BroadcastService().relay
+
+        def entry(number: int, size: int) -> Entry:
+            return Entry(Publication(bytes(size), True), Position("e", number))
+
+        first = relay.replayed("c", entry(0, 1))
+        for number in range(MOST_REPLAYED - 1):
+            relay.replayed("c", entry(number, 1))
+        self.assertIs(relay.replayed("c", entry(0, 1)), first)
+        relay.replayed("c", entry(-1, MOST_REPLAYED_BYTES - 1))
+        self.assertIs(relay.replayed("c", entry(0, 1)), first)
+        relay.replayed("c", entry(-2, MOST_REPLAYED_BYTES))
+        self.assertIsNot(relay.replayed("c", entry(0, 1)), first)
 
     def test_trimmed_meanwhile(self) -> None:
         """What goes out of the history before the client has taken it is a gap, told where it is."""

@@ -57,6 +57,7 @@ class FakeOverseer:
         self.open: list[ConnectionFacts] = []
         self.members: dict[str, int] = {}
         self.certificates: list[tuple[str, datetime]] = []
+        self.is_engine_away = False
         self.done: list[tuple[Any, ...]] = []
         self.changing: Deferred[str] | None = None
         self.watches: list[tuple[Callable[[MessageSample], object], int | None, str | None]] = []
@@ -110,7 +111,9 @@ class FakeOverseer:
     def channels(self) -> Mapping[str, int]:
         return self.members
 
-    def publish(self, channel: str, message: str | bytes) -> int:
+    def publish(self, channel: str, message: str | bytes) -> int | None:
+        if self.is_engine_away:
+            return None
         self.done.append(("publish", channel, message))
         return self.members.get(channel, 0)
 

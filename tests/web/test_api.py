@@ -310,6 +310,14 @@ class ChannelTests(ApiTestCase):
         self.assertEqual(self.admin.send("POST", "/api/messages", [1]).status, 400)
         self.assertEqual(self.overseer.done, [])
 
+    def test_engine_away(self) -> None:
+        """While the engine is away nothing is published, and that is said."""
+        self.overseer.is_engine_away = True
+        answer = self.publish(channel="a", text="x")
+        self.assertEqual(
+            (answer.status, answer.value["error"]), (503, "the engine is away: nothing was published")
+        )
+
     def test_longest(self) -> None:
         """The longest text fits into a body, however it is escaped."""
         self.assertEqual(self.publish(channel="a", text="\U0001f600" * LONGEST_TEXT).status, 200)

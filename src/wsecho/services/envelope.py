@@ -256,38 +256,45 @@ class EnvelopeMember:
             self._tell("dropped", count=count)
 
     def _pump(self) -> None:
-        """Write of the history what the client takes now."""
-        replay = self._replay
+        """Write of the history what the client takes now, a slice at once and the rest in turns."""
+        if self.work():
+            self._connection.factory.turns.add(self)
+
+    def work(self) -> bool:
+        """Write a slice of the history; see `wsecho.wire.turns.Worker`.
+
+        :returns: whether the client takes more now
+        """
         for _ in range(REPLAYED_AT_ONCE):
             connection = self._connection
-            if connection is None:
-                return
-            if not replay:
-                self._caught_up()
-                return
+            if connection is None or not (self._replay or self._has_more()):
+                return False
             outbox = connection.link.outbox
             if not outbox.has_room():
                 outbox.call_when_low(self._pump)
-                return
-            publication = replay.popleft()
+                return False
+            publication = self._replay.popleft()
             if isinstance(publication, Entry):
-                publication = Relayed(publication)
+                publication = self._broadcast.relay.replayed(self.channel, publication)
             position = publication.entry.position
             if position is None or self._takes(position):
                 self._send(publication)
-        connection.factory.reactor.callLater(0, self._pump)
+        return True
 
-    def _caught_up(self) -> None:
+    def _has_more(self) -> bool:
+        """Whether more of the history is at hand, when all that was has been given. Else it is asked for, or
+        the client has caught up."""
         if self._early:
             self._replay.extend(self._early)
             self._forget_early()
-            self._pump()
-        elif self._is_behind and self._last is not None:
+            return True
+        if self._is_behind and self._last is not None:
             self._is_behind = False
             asked = self._broadcast.relay.history(self.channel, self._last)
             asked.addCallbacks(self._more, self._cannot_resume)
         else:
             self._is_live = True
+        return False
 
     def _more(self, history: History) -> None:
         if self._connection is None:

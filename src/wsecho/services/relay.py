@@ -38,12 +38,15 @@ from wsecho.hub.engine import (
 from wsecho.services.publications import Relayed
 from wsecho.wire.drain import Spread
 
-__all__ = ["LINGER_SECONDS", "Relay"]
+__all__ = ["LINGER_SECONDS", "MOST_REPLAYED", "MOST_REPLAYED_BYTES", "Relay"]
 
 _log = Logger("wsecho")
 
 LINGER_SECONDS = 5.0
 """For so long a channel that nobody is on is listened to."""
+
+MOST_REPLAYED, MOST_REPLAYED_BYTES = 1024, 4 * 1024**2
+"""Messages of histories that are kept framed, and the bytes of their payloads."""
 
 _LONGEST_SPREAD = 5.0
 _TOLD_PER_SECOND = 100
@@ -84,6 +87,8 @@ class Relay:
         """What happened, by name of ``ENGINE_EVENTS``; what the engine counts itself is not among it."""
         self.on_presence: Callable[[str], object] | None = None
         """Called with the name of a channel whose number of members changed elsewhere."""
+        self._replayed: dict[tuple[str, Position | None], Relayed] = {}
+        self._replayed_bytes = 0
         self._clock = clock
         self._subscriptions: dict[str, _Subscription] = {}
         self._senders: dict[str, IMember] = {}
@@ -221,6 +226,20 @@ class Relay:
         """See `IEngine.history`."""
         history: Deferred[History] = self.engine.history(channel, since)
         return history
+
+    def replayed(self, channel: str, entry: Entry) -> Relayed:
+        """An entry of the history as what members get. Those who go on after the same break get the same, so
+        the latest are kept."""
+        key = channel, entry.position
+        found = self._replayed.pop(key, None)
+        if found is None:
+            found = Relayed(entry)
+            self._replayed_bytes += len(entry.publication.payload)
+        self._replayed[key] = found
+        while len(self._replayed) > MOST_REPLAYED or self._replayed_bytes > MOST_REPLAYED_BYTES:
+            forgotten = self._replayed.pop(next(iter(self._replayed)))
+            self._replayed_bytes -= len(forgotten.entry.publication.payload)
+        return found
 
     def presence(self, channel: str) -> Deferred[int]:
         """How many are on a channel, over all nodes."""

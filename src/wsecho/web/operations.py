@@ -383,7 +383,10 @@ OPERATIONS: Final = (
         path="/api/messages",
         meaning="Publish a message on a channel: to everybody who is on it.",
         body="Message",
-        answers={200: ("It was given to so many members.", "Published")},
+        answers={
+            200: ("It was given to so many members.", "Published"),
+            503: ("The engine is away; nothing was published.", "Error"),
+        },
     ),
 )
 
