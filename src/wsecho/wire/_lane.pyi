@@ -2,6 +2,15 @@ from collections.abc import Callable
 from typing import Any
 
 def encode(payload: bytes, is_binary: bool) -> bytes: ...
+def use_openssl(
+    read: int,
+    write: int,
+    get_error: int,
+    bio_write: int,
+    bio_read: int,
+    clear_error: int,
+    want_read: int,
+) -> None: ...
 
 class Counters:
     outgoingOctetsWireLevel: int
@@ -37,6 +46,7 @@ class Lane:
         slice_seconds: float,
         clock: Callable[[], float] | None,
     ) -> None: ...
+    def seal(self, tls: Any, ssl: Any, fd: int, ssl_address: int, into: int, source: int) -> None: ...
     def take(self, data: bytes, at: int, budget: int) -> int: ...
     def untaken(self) -> bytes: ...
     def send(self, payload: Any, is_binary: Any) -> bool: ...
