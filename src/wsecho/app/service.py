@@ -39,7 +39,7 @@ from wsecho.services.routes import Routes
 from wsecho.services.unserved import UnservedChannels
 from wsecho.tls.certificates import CertificateError
 from wsecho.tls.contexts import ConfiguredCreator
-from wsecho.web.page import page
+from wsecho.web.page import client_pages
 from wsecho.wire.drain import spread_seconds
 from wsecho.wire.room import Room
 from wsecho.wire.tally import Tally
@@ -524,6 +524,9 @@ def server_maker(
     )
     settings, origins = configuration.settings(), configuration.origins()
     proxies, clients = configuration.proxies(), configuration.clients()
+    pages = client_pages(
+        mode=configuration.text("mode"), has_test_endpoints=configuration.flag("test-endpoints")
+    )
 
     def make_server(is_secure: bool) -> WebSocketServer:
         return WebSocketServer(
@@ -536,7 +539,7 @@ def server_maker(
             clients=clients,
             subprotocols=configuration.texts("subprotocol"),
             route=route,
-            page=page,
+            page=pages,
             room=room,
             tally=tally,
             debug=configuration.flag("debug"),

@@ -10,15 +10,19 @@ only content; nothing of a request gets into it.
 It must not know sockets or WebSocket; what is no page here is somebody else's to answer.
 """
 
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Callable, Iterable, Mapping
 from importlib.resources import files
 from pathlib import PurePath
 from types import MappingProxyType
 from typing import Final
 
+from wsecho.policy.close_codes import CLOSE_CODES, LONGEST_REASON
 from wsecho.policy.http import HttpAnswer
+from wsecho.policy.knobs import KNOBS, Knob
+from wsecho.web.operations import CHANNEL_PATTERN
 
-__all__ = ["CONTENT_SECURITY_POLICY", "answer_with", "page", "static_answers"]
+__all__ = ["CONTENT_SECURITY_POLICY", "FACTS", "answer_with", "client_pages", "static_answers"]
 
 #: What the page may do in a browser. ``'self'`` in connect-src covers ws and wss of the same host and port
 #: (CSP level 3). The two about trusted types make any use of innerHTML and the like an error in browsers that
@@ -44,8 +48,29 @@ _TYPES: Final = {
     ".svg": "image/svg+xml; charset=utf-8",
 }
 
-#: What the client's page consists of, beside its document.
-_FILES: Final = ("base.css", "console.css", "console.js", "envelope.js", "favicon.svg", "plot.js", "theme.js")
+#: What the client's page consists of, beside its document and `FACTS`.
+_FILES: Final = (
+    "base.css",
+    "composer.js",
+    "connection.js",
+    "console.css",
+    "console.js",
+    "dom.js",
+    "entry.js",
+    "envelope.js",
+    "favicon.svg",
+    "format.js",
+    "log.js",
+    "many.js",
+    "measure.js",
+    "plot.js",
+    "setup.js",
+    "target.js",
+    "theme.js",
+)
+
+#: The script that is no file: what the page has to know of this server and of `wsecho.policy`.
+FACTS: Final = "/facts.js"
 
 
 def answer_with(name: str, content: bytes) -> HttpAnswer:
@@ -70,9 +95,32 @@ def static_answers(document: str, names: Iterable[str]) -> Mapping[str, HttpAnsw
 _ANSWERS: Final = static_answers("index.html", _FILES)
 
 
-def page(path: str) -> HttpAnswer | None:
-    """Return the answer to a plain GET (or HEAD) of *path*, or None when there is no page under it.
+def client_pages(*, mode: str, has_test_endpoints: bool) -> Callable[[str], HttpAnswer | None]:
+    """Return what answers a plain GET (or HEAD): from the decoded path, without query and compared as it is,
+    to the answer, or None when there is no page under it.
 
-    :param path: the decoded path of the request, without query; compared as it is.
+    :param mode: the service at ``/``, ``echo`` or ``broadcast``
+    :param has_test_endpoints: whether there is a programmable echo at ``/test``
     """
-    return _ANSWERS.get(path)
+    facts = {
+        "mode": mode,
+        "channel": CHANNEL_PATTERN,
+        "knobs": [_knob_facts(knob) for knob in KNOBS.values()] if has_test_endpoints else None,
+        "closeCodes": [
+            {"first": row.first, "last": row.last, "name": row.name, "meaning": row.meaning}
+            for row in CLOSE_CODES
+        ],
+        "longestReason": LONGEST_REASON,
+    }
+    # JSON is an expression of JavaScript. A module, so that the others find it where they are read.
+    script = f"export default {json.dumps(facts, indent=1)};\n".encode("ascii")
+    return {**_ANSWERS, FACTS: answer_with(FACTS, script)}.get
+
+
+def _knob_facts(knob: Knob) -> dict[str, str]:
+    return {
+        "usage": knob.usage,
+        "accepted": knob.accepted,
+        "effect": knob.effect,
+        "example": knob.example,
+    }

@@ -26,7 +26,7 @@
  */
 
 const SVG = 'http://www.w3.org/2000/svg';
-const LEFT = 52; // for the numbers of the vertical axis, as are the others
+const LEFT = 60; // for the numbers of the vertical axis, as are the others
 const RIGHT = 6;
 const TOP = 8;
 const BOTTOM = 20;
