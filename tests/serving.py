@@ -28,12 +28,14 @@ def serving(
     env: Mapping[str, str] | None = None,
     listeners: int = 1,
     start_line: re.Pattern[str] = LISTENING,
+    seconds: float = TIMEOUT,
 ) -> Iterator[list[str]]:
     """Run `command`, give the URLs of its start lines, and stop it with SIGTERM.
 
     Args:
         listeners: how many start lines are waited for.
         start_line: how one looks, with the URL as its group.
+        seconds: after which it is killed.
 
     Raises:
         AssertionError: it ended before it listened, or did not end with status 0; with what it wrote.
@@ -49,7 +51,9 @@ def serving(
     ) as server:
         assert server.stdout is not None
         # Reading has no timeout of its own: a killed process ends it.
-        watchdog = threading.Timer(TIMEOUT, server.kill)
+        watchdog = threading.Timer(seconds, server.kill)
+        # A daemon: at the end of the process, clean-ups come after the other threads.
+        watchdog.daemon = True
         watchdog.start()
         written: list[str] = []
         urls: list[str] = []
@@ -60,11 +64,15 @@ def serving(
                     raise AssertionError(f"no start line from {command}:\n{''.join(written)}")
                 written.append(line)
                 urls += start_line.findall(line)
+            # A server whose log nobody reads stands still when the pipe is full.
+            reader = threading.Thread(target=written.extend, args=[server.stdout], daemon=True)
+            reader.start()
             yield urls
             server.send_signal(signal.SIGTERM)
-            written.append(server.stdout.read())
-            if server.wait(TIMEOUT) != 0:
-                raise AssertionError(f"{command} ended with {server.returncode}:\n{''.join(written)}")
+            status = server.wait(TIMEOUT)
+            reader.join(TIMEOUT)
+            if status != 0:
+                raise AssertionError(f"{command} ended with {status}:\n{''.join(written)}")
         finally:
             watchdog.cancel()
             server.kill()

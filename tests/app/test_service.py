@@ -35,7 +35,7 @@ from wsecho.policy.settings import Settings
 from wsecho.services.broadcast import ChannelMember
 from wsecho.services.echo import EchoService
 from wsecho.tls.certificates import CertificateError
-from wsecho.web.page import page
+from wsecho.web.page import FACTS
 from wsecho.wire.room import Room
 
 from .logs import logged_lines
@@ -721,10 +721,21 @@ class BuildTests(SynchronousTestCase):
             self.assertEqual((factory.server, list(factory.protocols)), ("x", ["b", "a"]))
             self.assertIs(factory.reactor, clock)
             self.assertIs(factory.debug, True)
-            self.assertIs(factory.page, page)
+            facts = factory.page(FACTS)
+            assert facts is not None
+            self.assertIn(b'"mode": "echo"', facts.body)
+            self.assertIn(b'"knobs": null', facts.body)
             request = OriginRequest(origin="https://a.example", host="b.example", path="/", peer="")
             self.assertIs(factory.origins(request), True)
         self.assertEqual((plain.isSecure, secure.isSecure), (False, True))
+
+    def test_page(self) -> None:
+        """The page is told the mode, and the knobs of the test endpoints if there are any."""
+        configuration = self.configuration(mode="broadcast", test_endpoints="true")
+        facts = server_maker(configuration, Clock(), Room())(False).factory.page(FACTS)
+        assert facts is not None
+        self.assertIn(b'"mode": "broadcast"', facts.body)
+        self.assertIn(b'"example": "delay=200ms"', facts.body)
 
     def test_proxies(self) -> None:
         """Headers of trusted proxies are believed by every factory, and PROXY headers by every listener."""

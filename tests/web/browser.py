@@ -20,9 +20,10 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
-from selenium.webdriver.support.ui import WebDriverWait
+from selenium.webdriver.support.ui import Select, WebDriverWait
 
 from tests.app.servers import environment, twistd
+from tests.serving import TIMEOUT as SERVER_TIMEOUT
 from tests.serving import serving
 
 #: Seconds until what a user would see at once is taken for missing: generous, for machines with much to do.
@@ -70,11 +71,15 @@ def missing_programs() -> list[str]:
 
 
 @contextmanager
-def wsecho_serving(folder: Path, *options: str) -> Iterator[str]:
-    """Run ``twistd wsecho`` with `options` in an empty `folder`; give the address of its page."""
+def wsecho_serving(folder: Path, *options: str, seconds: float = SERVER_TIMEOUT) -> Iterator[str]:
+    """Run ``twistd wsecho`` with `options` in an empty `folder`; give the address of its page.
+
+    Args:
+        seconds: after which it is killed.
+    """
     folder.mkdir()
     command = [*twistd(), "--nodaemon", "--pidfile=", "wsecho", *options]
-    with serving(command, cwd=folder, env=environment() | {"PYTHONUNBUFFERED": "1"}) as urls:
+    with serving(command, cwd=folder, env=environment() | {"PYTHONUNBUFFERED": "1"}, seconds=seconds) as urls:
         # http for ws, https for wss.
         yield "http" + urls[0].removeprefix("ws")
 
@@ -128,10 +133,10 @@ class Page:
         chrome.get(address)
         self.window = chrome.current_window_handle
 
-    def another(self) -> "Page":
-        """Open the page in one more window."""
+    def another(self, link: str = "") -> "Page":
+        """Open the page in one more window, by a link with this setup."""
         self.chrome.switch_to.new_window("window")
-        return Page(self.chrome, self.address)
+        return Page(self.chrome, self.address + (link and f"#{link}"))
 
     # --- What a user sees ---
 
@@ -176,6 +181,21 @@ class Page:
         self._look_here()
         return self.chrome.execute_script(script, *arguments)
 
+    def imported(self, module: str, script: str, *arguments: Any) -> Any:
+        """Run a script with what one of the page's modules exports as ``its`` and return what it returns; an
+        Error it throws is ``{"error": its line}``."""
+        self._look_here()
+        return self.chrome.execute_async_script(
+            "const [module, ...given] = arguments;"
+            "const done = given.pop();"
+            "import(new URL(module, document.baseURI)).then((its) => {"
+            f"  const run = (its, given) => {{ {script} }};"
+            "  return run(its, given);"
+            "}).then(done, (error) => done({error: error.message}));",
+            module,
+            *arguments,
+        )
+
     def wait(self, seen: Callable[[], object], expected: object = True) -> None:
         """Wait until `seen` returns `expected`; AssertionError with both when that takes too long."""
         try:
@@ -194,7 +214,8 @@ class Page:
     # --- What a user does ---
 
     def choose(self, value: str) -> None:
-        """Choose a service (``echo``, ``broadcast``) or a kind of message (``text``, ``hex``, ``file``)."""
+        """Choose a service (``echo``, ``broadcast``, ``test``, ``other``) or a kind of message (``text``,
+        ``hex``, ``file``)."""
         self._look_here()
         self.chrome.find_element(By.CSS_SELECTOR, f'input[value="{value}"]').click()
 
@@ -212,10 +233,23 @@ class Page:
         keys = [part for line in lines[:-1] for part in (line, Keys.SHIFT, Keys.ENTER, Keys.NULL)]
         self.element(field).send_keys(*keys, lines[-1], Keys.ENTER)
 
+    def fill(self, field: str, text: str) -> None:
+        """Put a text into a field, in place of what is there; also one that cannot be typed."""
+        self.run(
+            "const [field, text] = arguments;"
+            "field.value = text;"
+            "for (const name of ['input', 'change']) field.dispatchEvent(new Event(name, {bubbles: true}));",
+            self.element(field),
+            text,
+        )
+
+    def pick(self, field: str, value: str) -> None:
+        """Choose an option of a list by its value."""
+        Select(self.element(field)).select_by_value(value)
+
     def press_send(self) -> None:
         """Press the Send button."""
-        self._look_here()
-        self.chrome.find_element(By.CSS_SELECTOR, "#composer button").click()
+        self.element("send").click()
 
     def press(self, *keys: str) -> None:
         """Press keys wherever the focus is."""
@@ -234,9 +268,9 @@ class Page:
             "setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False
         )
 
-    def prefer(self, scheme: str) -> None:
-        """Prefer the ``light`` or the ``dark`` colour scheme."""
-        self._emulate("setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+    def prefer(self, value: str, *, feature: str = "prefers-color-scheme") -> None:
+        """Prefer the ``light`` or the ``dark`` colour scheme, or what another feature of media is about."""
+        self._emulate("setEmulatedMedia", features=[{"name": feature, "value": value}])
 
     def _emulate(self, command: str, **arguments: Any) -> None:
         self._look_here()

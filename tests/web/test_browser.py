@@ -5,26 +5,15 @@ the test that caused it.
 """
 
 import base64
-from contextlib import ExitStack
 from datetime import UTC, datetime
 from hashlib import sha256
-from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from selenium.webdriver.common.keys import Keys
-from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from tests.web.browser import (
-    Line,
-    Page,
-    both_ways,
-    browser,
-    missing_programs,
-    new_window,
-    shared_browser,
-    wsecho_serving,
-)
+from tests.web.browser import Line, both_ways
+from tests.web.in_a_browser import InABrowser
 from wsecho.tls.development import make_development_certificate
 
 # For each element with text of its own, its text and the contrast (WCAG 2.2) to what is painted behind it.
@@ -50,33 +39,12 @@ _CONTRASTS = """
 """
 
 
-class _InABrowser(SynchronousTestCase):
-    """A server, a browser, and the page open in it."""
+#: What a control is called in these tests.
+_NAME = "(one) => one.id || (one.name ? `${one.name} ${one.value}` : one.textContent)"
 
-    def setUp(self) -> None:
-        """Start both and open the page."""
-        if missing := missing_programs():
-            raise SkipTest(f"{' and '.join(missing)} not found: apt-get install chromium chromium-driver")
-        # SynchronousTestCase has no enterContext.
-        self.resources = ExitStack()
-        self.addCleanup(self.resources.close)
-        self.folder = Path(self.mktemp())
-        self.folder.mkdir(parents=True)
-        options, flags = self.listener()
-        self.server = self.resources.enter_context(ExitStack())
-        address = self.server.enter_context(wsecho_serving(self.folder / "server", *options))
-        chrome = self.resources.enter_context(browser(*flags)) if flags else shared_browser()
-        self.resources.enter_context(new_window(chrome))
-        self.page = Page(chrome, address)
-        self.addCleanup(self.check_console)
 
-    def listener(self) -> tuple[list[str], list[str]]:
-        """The options of the server; the flags of a browser of its own, or none."""
-        return ["--host=127.0.0.1", "--port=0"], []
-
-    def check_console(self) -> None:
-        """Nothing was written to the console."""
-        self.assertEqual(self.page.console, [])
+class _Services(InABrowser):
+    """What the services do."""
 
     def use_echo(self) -> None:
         """Send each kind of message to echo and see it come back."""
@@ -94,7 +62,7 @@ class _InABrowser(SynchronousTestCase):
         page.choose("file")
         page.element("file").send_keys(str(file.resolve()))
         page.press_send()
-        expected += both_ways("binary", "130 B", f"{bytes(range(128)).hex(' ')} \u2026 2 more bytes")
+        expected += both_ways("binary", "130 B", f"{bytes(range(64)).hex(' ')} \u2026 66 more bytes")
         page.wait_for_messages(*expected)
         self.assertEqual((page.element("sent").text, page.element("received").text), ("3", "3"))
 
@@ -114,7 +82,7 @@ class _InABrowser(SynchronousTestCase):
         self.assertEqual(elsewhere.messages, [])
 
 
-class ServiceTests(_InABrowser):
+class ServiceTests(_Services):
     """What the page is for."""
 
     def test_echo(self) -> None:
@@ -126,7 +94,7 @@ class ServiceTests(_InABrowser):
         self.use_broadcast()
 
 
-class TLSTests(_InABrowser):
+class TLSTests(_Services):
     """The same from a TLS listener: the page comes over https and connects back by wss."""
 
     def listener(self) -> tuple[list[str], list[str]]:
@@ -153,8 +121,10 @@ class TLSTests(_InABrowser):
         self.use_broadcast()
 
 
-class ConnectionTests(_InABrowser):
+class ConnectionTests(InABrowser):
     """How the page tells what becomes of a connection."""
+
+    stops_server = True
 
     def test_states(self) -> None:
         """The state is told in words, the button says what it will do, and a close shows its code."""
@@ -167,7 +137,10 @@ class ConnectionTests(_InABrowser):
         page.wait_for_state("Closed: 1000")
         self.assertEqual(page.element("toggle").text, "Connect")
         address = f"ws{page.address.removeprefix('http')}echo"
-        page.wait(lambda: [line.body for line in page.lines], [f"Connected to {address}", "Closed: 1000"])
+        page.wait(
+            lambda: [line.body for line in page.lines],
+            [f"Connected to {address}", "Closed: 1000 Normal Closure, clean"],
+        )
 
     def test_connects_again(self) -> None:
         """After a close, the page connects again, to another service."""
@@ -182,7 +155,7 @@ class ConnectionTests(_InABrowser):
         self.page.connect()
         self.server.close()
         self.page.wait_for_state("Closed: 1001")
-        self.assertIn("Closed: 1001, \u201c", self.page.lines[-1].body)
+        self.assertIn("Closed: 1001 Going Away, \u201c", self.page.lines[-1].body)
 
     def test_no_server(self) -> None:
         """A connection that cannot be made is told as such, and can be tried again."""
@@ -202,7 +175,7 @@ class ConnectionTests(_InABrowser):
         """A channel that the server could not have, or a URL not name, is refused where it is typed."""
         page = self.page
         page.choose("broadcast")
-        field, problem = page.element("channel"), page.element("channel-problem")
+        field, problem = page.element("channel"), page.element("connection-problem")
         for name in ("my room", "a/b", "a?b", "\u00e9", "%61", ".", ".."):
             field.clear()
             field.send_keys(name)
@@ -217,7 +190,7 @@ class ConnectionTests(_InABrowser):
         self.assertTrue(page.lines[0].body.endswith("/broadcast/A-Za-z0._~"))
 
 
-class MessageTests(_InABrowser):
+class MessageTests(InABrowser):
     """How messages are shown, and what is not sent."""
 
     def test_markup_stays_text(self) -> None:
@@ -247,7 +220,7 @@ class MessageTests(_InABrowser):
         self.page.type("text", "")
         self.page.run("document.getElementById('text').value = 'x'.repeat(70000);")
         self.page.press_send()
-        long = f"{'x' * 2000} \u2026 68,000 more characters"
+        long = f"{'x' * 500} \u2026 69,500 more characters"
         self.page.wait_for_messages(*both_ways("text", "0 B", "empty"), *both_ways("text", "70,000 B", long))
 
     def test_log_is_bounded(self) -> None:
@@ -280,10 +253,18 @@ class MessageTests(_InABrowser):
         """Half a byte, or a letter that is no digit, is not sent; good input clears the complaint."""
         self.page.connect()
         self.page.choose("hex")
-        for wrong in ("0", "0g", "00 f", "0x00"):
-            self.page.element("hex").clear()
-            self.page.type("hex", wrong)
-            self.page.wait(lambda: self.page.element("problem").text.startswith("Bytes are pairs of"))
+        complaints = {
+            "0": "1 digits: the last has no partner.",
+            "0g": "line 1, place 2: \u201cg\u201d is no hexadecimal digit.",
+            "00 f": "3 digits: the last has no partner.",
+            "00\n0x00": "line 2, place 2: \u201cx\u201d is no hexadecimal digit.",
+            "\U0001f600": "line 1, place 1: \u201c\U0001f600\u201d is no hexadecimal digit.",
+        }
+        for wrong, complaint in complaints.items():
+            self.page.fill("hex", wrong)
+            self.page.press_send()
+            rule = "Bytes are pairs of them, such as 00 ff 7f."
+            self.page.wait(lambda: self.page.element("problem").text, f"{complaint} {rule}")
             self.assertEqual(self.page.element("hex").get_attribute("aria-invalid"), "true")
         self.page.element("hex").clear()
         self.page.type("hex", "00")
@@ -298,46 +279,62 @@ class MessageTests(_InABrowser):
         self.page.wait(lambda: self.page.element("problem").text, "Choose a file first.")
 
 
-class AccessTests(_InABrowser):
+class AccessTests(InABrowser):
     """That nobody is left out: keys, names, narrow windows, both colour schemes."""
 
     def test_keyboard_only(self) -> None:
         """Keys alone choose a service and a channel, connect, send and disconnect."""
         page = self.page
-        page.press(Keys.TAB, Keys.ARROW_DOWN, Keys.TAB, "room", Keys.TAB, Keys.ENTER)
+        # Past the choice of the theme.
+        page.press(Keys.TAB, Keys.TAB, Keys.ARROW_RIGHT, Keys.TAB, "room", Keys.ENTER)
         page.wait_for_state("Connected")
-        # Whoever pressed Connect can go on and type.
-        self.assertEqual(page.focused.get_attribute("id"), "text")
+        # Whoever has connected can go on and type.
+        page.wait(lambda: page.focused.get_attribute("id"), "text")
         page.press("one", Keys.ENTER)
         page.wait_for_messages(Line("sent", "text", "3 B", "one"))
-        for name in ("Send", "Clear", "Messages"):
-            page.press(Keys.TAB)
-            self.assertEqual(page.focused.accessible_name, name)
-            self.assertNotEqual(page.focused.value_of_css_property("outline-style"), "none", name)
-        page.press_back(5)
+        page.press(Keys.TAB)
+        self.assertEqual(page.focused.accessible_name, "Send")
+        # Kinds, the closing code's disclosure, the button.
+        page.press_back(4)
         self.assertEqual(page.focused.accessible_name, "Disconnect")
         page.press(Keys.SPACE)
         page.wait_for_state("Closed: 1000")
 
+    def test_tab_reaches_all(self) -> None:
+        """Tab reaches every control, in the order in which they stand, and each shows that it is reached."""
+        page = self.page.another("service=broadcast&pace=interval&content=bytes&reason=so+long")
+        expected = page.run(
+            "const all = 'input, select, textarea, button, summary, [tabindex=\"0\"]';"
+            # Of a group of choices, Tab reaches the one that is chosen.
+            "return [...document.querySelectorAll(all)].filter((one) => one.checkVisibility()"
+            f"  && one.tabIndex >= 0 && (one.type !== 'radio' || one.checked)).map({_NAME});"
+        )
+        reached = []
+        for _ in expected:
+            page.press(Keys.TAB)
+            reached.append(page.run(f"return ({_NAME})(document.activeElement);"))
+            if reached[-1].startswith(("service", "kind")):
+                # The choice is drawn beside the button itself.
+                continue
+            self.assertNotEqual(page.focused.value_of_css_property("outline-style"), "none", reached[-1])
+        self.assertEqual(reached, expected)
+        self.assertGreater(len(reached), 24)
+
     def test_names_and_roles(self) -> None:
         """A screen reader finds a name on every control, the log as a log, and the state as a status."""
         page = self.page
-        page.choose("broadcast")
-        names = []
-        for kind in ("text", "hex", "file"):
-            page.choose(kind)
-            controls = page.run(
-                "return [...document.querySelectorAll('input, textarea, button')]"
-                ".filter((control) => control.checkVisibility());"
-            )
-            names.append([control.accessible_name for control in controls])
-        services = (
-            "Echo What you send comes back.",
-            "Broadcast What you send reaches everyone else on the channel.",
+        page.run("for (const one of document.querySelectorAll('[hidden]')) one.hidden = false;")
+        page.run("for (const one of document.querySelectorAll('details')) one.open = true;")
+        controls = page.run(
+            "const all = 'input, select, textarea, button, summary, progress, figure svg, form, section';"
+            "return [...document.querySelectorAll(all)]"
+            ".filter((one) => one.checkVisibility() && !one.closest('[aria-hidden]'));"
         )
-        before = [*services, "Channel optional", "Connect", "Text", "Binary", "File"]
-        fields = ("Text to send", "Bytes to send, in hexadecimal", "File to send, as one binary message")
-        self.assertEqual(names, [[*before, field, "Send", "Clear"] for field in fields])
+        names = [control.accessible_name for control in controls if control.tag_name != "summary"]
+        self.assertGreater(len(names), 40)
+        self.assertNotIn("", names)
+        buttons = [one.accessible_name for one in controls if one.tag_name == "button"]
+        self.assertEqual(buttons, ["Connect", "Send", "Send 100", "Pause", "Clear"])
         self.assertEqual(page.element("log").aria_role, "log")
         self.assertEqual(page.element("state").aria_role, "status")
         page.press_send()
@@ -360,7 +357,8 @@ class AccessTests(_InABrowser):
             # Text that is cut off counts too, but in a field, and in what only screen readers see.
             "  return left < 0 || right > window || element.scrollWidth > Math.ceil(right - left);"
             "};"
-            "return [...document.querySelectorAll('html, body, body :not(.unseen, i, input)')].filter(isWide)"
+            "const all = 'html, body, body :not(.unseen, i, input, svg *)';"
+            "return [...document.querySelectorAll(all)].filter(isWide)"
             "  .map((element) => element.outerHTML.slice(0, 80));"
         )
         self.assertEqual(wide, [])
@@ -388,7 +386,7 @@ class AccessTests(_InABrowser):
         self.assertEqual(len(set(backgrounds)), 2)
 
 
-class PolicyTests(_InABrowser):
+class PolicyTests(InABrowser):
     """That the policy is in force, and that its refusals are seen by these tests."""
 
     def test_inline_style(self) -> None:

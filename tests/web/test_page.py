@@ -1,5 +1,6 @@
 """web/page.py: which paths have a page, what is sent with it, and what its files may hold."""
 
+import json
 import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -7,21 +8,33 @@ from importlib.resources import files
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from wsecho.policy.close_codes import CLOSE_CODES, LONGEST_REASON
 from wsecho.policy.http import HttpAnswer, render
+from wsecho.policy.knobs import KNOBS
 from wsecho.web.operator_page import FILES
-from wsecho.web.page import CONTENT_SECURITY_POLICY, page
+from wsecho.web.page import CONTENT_SECURITY_POLICY, FACTS, client_pages
 
 _STATIC = files("wsecho.web") / "static"
-_PATHS = (
-    "/",
-    "/base.css",
-    "/console.css",
+_STYLES = ("/base.css", "/console.css")
+_SCRIPTS = (
+    "/composer.js",
+    "/connection.js",
     "/console.js",
+    "/dom.js",
+    "/entry.js",
     "/envelope.js",
-    "/favicon.svg",
+    "/format.js",
+    "/log.js",
+    "/many.js",
+    "/measure.js",
     "/plot.js",
+    "/setup.js",
+    "/target.js",
     "/theme.js",
 )
+_PATHS = ("/", *_STYLES, *_SCRIPTS, "/favicon.svg")
+
+page = client_pages(mode="echo", has_test_endpoints=False)
 
 
 class _Elements(HTMLParser):
@@ -70,24 +83,16 @@ class PageTests(SynchronousTestCase):
 
     def test_content_types(self) -> None:
         """Each file is sent with its own type and with the charset it is written in."""
-        types = {path: dict(self.answer(path).headers)["Content-Type"] for path in _PATHS}
-        self.assertEqual(
-            types,
-            {
-                "/": "text/html; charset=utf-8",
-                "/base.css": "text/css; charset=utf-8",
-                "/console.css": "text/css; charset=utf-8",
-                "/console.js": "text/javascript; charset=utf-8",
-                "/envelope.js": "text/javascript; charset=utf-8",
-                "/favicon.svg": "image/svg+xml; charset=utf-8",
-                "/plot.js": "text/javascript; charset=utf-8",
-                "/theme.js": "text/javascript; charset=utf-8",
-            },
-        )
+        types = {path: dict(self.answer(path).headers)["Content-Type"] for path in (*_PATHS, FACTS)}
+        expected = {"/": "text/html; charset=utf-8", "/favicon.svg": "image/svg+xml; charset=utf-8"}
+        expected |= dict.fromkeys(_STYLES, "text/css; charset=utf-8")
+        expected |= dict.fromkeys((*_SCRIPTS, FACTS), "text/javascript; charset=utf-8")
+        self.assertEqual(types, expected)
 
     def test_protective_headers(self) -> None:
-        """Every file comes with the policy, against sniffing, without referrer, and is asked for again."""
-        for path in _PATHS:
+        """Everything comes with the policy, against sniffing, for this origin alone, without referrer, and is
+        asked for again."""
+        for path in (*_PATHS, FACTS):
             headers = dict(self.answer(path).headers)
             del headers["Content-Type"]
             self.assertEqual(
@@ -96,6 +101,9 @@ class PageTests(SynchronousTestCase):
                     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
                     "X-Content-Type-Options": "nosniff",
                     "Referrer-Policy": "no-referrer",
+                    "Cross-Origin-Opener-Policy": "same-origin",
+                    "Cross-Origin-Embedder-Policy": "require-corp",
+                    "Cross-Origin-Resource-Policy": "same-origin",
                     "Cache-Control": "no-cache",
                 },
             )
@@ -126,8 +134,43 @@ class PageTests(SynchronousTestCase):
 
     def test_can_be_rendered(self) -> None:
         """Each answer passes the checks of render()."""
-        for path in _PATHS:
+        for path in (*_PATHS, FACTS):
             self.assertTrue(render(self.answer(path)).endswith(self.answer(path).body))
+
+
+class FactsTests(SynchronousTestCase):
+    """What the script of facts tells the page."""
+
+    def facts(self, **about: object) -> dict[str, object]:
+        """Its only statement, as a value."""
+        answer = client_pages(**({"mode": "echo", "has_test_endpoints": False} | about))(FACTS)  # type: ignore[arg-type]
+        assert answer is not None
+        found = re.fullmatch(r"export default (\{.*\});\n", answer.body.decode("ascii"), re.DOTALL)
+        assert found is not None, answer.body
+        facts: dict[str, object] = json.loads(found[1])
+        return facts
+
+    def test_close_codes(self) -> None:
+        """Every row of the table of close codes is there, and how long a reason may be."""
+        rows = [
+            {"first": row.first, "last": row.last, "name": row.name, "meaning": row.meaning}
+            for row in CLOSE_CODES
+        ]
+        self.assertEqual(self.facts()["closeCodes"], rows)
+        self.assertEqual(self.facts()["longestReason"], LONGEST_REASON)
+
+    def test_knobs(self) -> None:
+        """The knobs of the programmable echo are told where there is one, and only there."""
+        self.assertIsNone(self.facts()["knobs"])
+        knobs = self.facts(has_test_endpoints=True)["knobs"]
+        assert isinstance(knobs, list)
+        self.assertEqual([one["example"] for one in knobs], [knob.example for knob in KNOBS.values()])
+        self.assertEqual(set(knobs[0]), {"usage", "accepted", "effect", "example"})
+
+    def test_mode(self) -> None:
+        """The service at the top is told, and which channels there can be."""
+        self.assertEqual(self.facts(mode="broadcast")["mode"], "broadcast")
+        self.assertEqual(self.facts()["channel"], "[A-Za-z0-9._~-]{0,128}")
 
 
 class FileTests(SynchronousTestCase):
@@ -158,10 +201,22 @@ class FileTests(SynchronousTestCase):
         self.assertEqual({f"/{reference}" for reference in references} - set(_PATHS), set())
 
     def test_no_other_server(self) -> None:
-        """No file names another server: no address but the name space of SVG, no import, no url()."""
+        """No file names another server: no address but the name space of SVG, no url(), no other import than
+        of a file beside it."""
         for path in _PATHS:
             text = _source(path[1:] or "index.html").replace("http://www.w3.org/2000/svg", "")
-            self.assertEqual(re.findall(r"(?:https?|wss?)://\S|@import|\burl\(|\bimport\b", text), [], path)
+            self.assertEqual(re.findall(r"(?:https?|wss?)://\w|@import|\burl\(|\bimport\(", text), [], path)
+            imported = re.findall(r"^import .* from '(.+)';$", text, re.MULTILINE)
+            self.assertEqual(len(re.findall(r"^import\b", text, re.MULTILINE)), len(imported), path)
+            self.assertEqual({name.removeprefix(".") for name in imported} - {*_SCRIPTS, FACTS}, set(), path)
+
+    def test_scripts_say_what_they_are_for(self) -> None:
+        """Each script begins with what it is for, and none is longer than 400 lines."""
+        for path in _SCRIPTS:
+            lines = _source(path[1:]).splitlines()
+            self.assertTrue(lines[0].startswith("/* "), path)
+            self.assertLessEqual(len(lines), 400, path)
+            self.assertLessEqual(max(map(len, lines)), 120, path)
 
     def test_ids_are_unique(self) -> None:
         """No two elements of the page have the same id."""
@@ -171,7 +226,9 @@ class FileTests(SynchronousTestCase):
     def test_references_to_ids(self) -> None:
         """Each id that the script, a label or a description names is there."""
         ids = {attributes.get("id") for _, attributes, _ in self.elements.found}
-        named = set(re.findall(r"(?:byId|setText|showProblem)\('([^']+)'", _source("console.js")))
+        named: set[str] = set()
+        for path in _SCRIPTS:
+            named |= set(re.findall(r"(?:byId|setText|showProblem)\('([^']+)'", _source(path[1:])))
         self.assertIn("log", named)
         for _, attributes, _ in self.elements.found:
             for name in ("for", "aria-describedby", "aria-labelledby"):
@@ -181,8 +238,8 @@ class FileTests(SynchronousTestCase):
     def test_fields_are_labelled(self) -> None:
         """Each field has a label, beside it or around it, and each group of choices a legend."""
         labelled = {attributes.get("for") for attributes in self.elements.named("label")}
-        fields = list(self.elements.named("input", "textarea"))
-        self.assertEqual(len(fields), 9)
+        fields = list(self.elements.named("input", "textarea", "select"))
+        self.assertEqual(len(fields), 27)
         for field in fields:
             # A radio button stands inside its label, which test_browser.py checks by name.
             self.assertTrue(field.get("type") == "radio" or field.get("id") in labelled, field)

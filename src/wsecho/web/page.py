@@ -1,11 +1,12 @@
 """The page that a browser gets from wsecho: a small client for the services of the server it came from.
 
-The files in ``static/`` are sent as they are. They come with a policy under which a browser runs no script
+The files in ``static/`` are sent as they are, and beside them one script with facts from the tables of
+`wsecho.policy` and about this server. They come with a policy under which a browser runs no script
 and applies no style but these files', connects nowhere but back to this server, and turns no text into
 markup; what a peer sends can therefore not act, however it gets into the page.
 
-Rules: no build step, no inline script or style, nothing from another server. The text of the files is the
-only content; nothing of a request gets into it.
+Rules: no build step, no inline script or style, nothing from another server. Files and facts are the only
+content; nothing of a request gets into it, and nothing that its reader may not know.
 
 It must not know sockets or WebSocket; what is no page here is somebody else's to answer.
 """
@@ -25,8 +26,10 @@ from wsecho.web.operations import CHANNEL_PATTERN
 __all__ = ["CONTENT_SECURITY_POLICY", "FACTS", "answer_with", "client_pages", "static_answers"]
 
 #: What the page may do in a browser. ``'self'`` in connect-src covers ws and wss of the same host and port
-#: (CSP level 3). The two about trusted types make any use of innerHTML and the like an error in browsers that
-#: know them; the others ignore them.
+#: (CSP level 3). Other servers would need ``ws: wss:``, which is any server of the world: then a flaw in the
+#: page could carry off what its reader sees and types, and a link to the page could name a server to connect
+#: to. A client for other servers is ``wsecho connect``. The two about trusted types make any use of innerHTML
+#: and the like an error in browsers that know them; the others ignore them.
 CONTENT_SECURITY_POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
@@ -37,6 +40,11 @@ _HEADERS: Final = (
     ("Content-Security-Policy", CONTENT_SECURITY_POLICY),
     ("X-Content-Type-Options", "nosniff"),
     ("Referrer-Policy", "no-referrer"),
+    # Pages of others share no process with it. Browsers give such a page a clock of microseconds instead of
+    # tenths of a millisecond; echoes of the same machine are measured with it.
+    ("Cross-Origin-Opener-Policy", "same-origin"),
+    ("Cross-Origin-Embedder-Policy", "require-corp"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
     # After an upgrade of wsecho, a browser must not run the old script on the new page.
     ("Cache-Control", "no-cache"),
 )

@@ -50,7 +50,10 @@ export class Connection {
       this.become('open');
     });
     on('message', ({ data }) => this.received(typeof data === 'string' ? data : new Uint8Array(data)));
-    on('close', (event) => this.finish(this.wasOpen ? 'closed' : this.state === 'closing' ? 'cancelled' : 'failed', event));
+    on('close', (event) => {
+      const unopened = this.state === 'closing' ? 'cancelled' : 'failed';
+      this.finish(this.wasOpen ? 'closed' : unopened, event);
+    });
     this.become('connecting');
   }
 

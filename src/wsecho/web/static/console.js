@@ -108,6 +108,8 @@ function connect() {
     return;
   }
   for (const name of ['subprotocol', 'extensions', 'opened', 'closed']) setText(name, NONE);
+  // Else the focus would be lost with the field that it is in.
+  if (byId('target').contains(document.activeElement)) byId('toggle').focus();
   connection.open(address, subprotocols);
 }
 

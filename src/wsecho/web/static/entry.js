@@ -6,7 +6,7 @@
  */
 
 import { byId } from './dom.js';
-import { hex, hexDump, hexLine, number, readable, size, timeOfDay } from './format.js';
+import { hex, hexDump, hexLine, number, readable, timeOfDay } from './format.js';
 
 const CHARACTERS = { short: 500, long: 100_000 };
 const BYTES = { short: 64, long: 16_384 };
@@ -27,7 +27,7 @@ export function elementOf(entry) {
   }
   made.querySelector('.direction').textContent = entry.direction;
   made.querySelector('.kind').textContent = entry.kind;
-  made.querySelector('.size').textContent = size(entry.size);
+  made.querySelector('.size').textContent = `${number(entry.size)} B`;
   body.classList.add(entry.kind);
   made.querySelector('.more').hidden = !isLong(entry);
   made.querySelector('.copy').hidden = entry.size === 0;

@@ -9,6 +9,8 @@
 // shown as what they are; the two joiners belong to the spelling of several scripts and of emoji.
 const HIDDEN = /(?![\n\t\u200c\u200d])[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu;
 
+const PAIRS = 'Bytes are pairs of them, such as 00 ff 7f.';
+
 const whole = new Intl.NumberFormat('en', { maximumFractionDigits: 0 });
 const precise = new Intl.NumberFormat('en', { maximumSignificantDigits: 3 });
 const clock = new Intl.DateTimeFormat('en-GB', {
@@ -71,11 +73,11 @@ export function bytesOfHex(text) {
   if (wrong) {
     const line = text.slice(0, wrong.index).split('\n');
     const where = `line ${line.length}, place ${line.at(-1).length + 1}`;
-    throw new Error(`${where}: “${readable(wrong[0], 2)}” is no hexadecimal digit. Bytes are pairs of them, such as 00 ff 7f.`);
+    throw new Error(`${where}: “${readable(wrong[0], 2)}” is no hexadecimal digit. ${PAIRS}`);
   }
   const digits = text.replace(/\s+/g, '');
   if (digits.length % 2) {
-    throw new Error(`${number(digits.length)} digits: the last has no partner. Bytes are pairs of them, such as 00 ff 7f.`);
+    throw new Error(`${number(digits.length)} digits: the last has no partner. ${PAIRS}`);
   }
   return Uint8Array.from(digits.match(/../g) ?? [], (pair) => parseInt(pair, 16));
 }

@@ -119,7 +119,9 @@ export class Measurements {
 
   showNumbers(rates) {
     const numbers = this.echoes.numbers;
-    for (const name of ['last', 'median', 'p99']) setText(`latency-${name}`, numbers ? milliseconds(numbers[name]) : '–');
+    for (const name of ['last', 'median', 'p99']) {
+      setText(`latency-${name}`, numbers ? milliseconds(numbers[name]) : '–');
+    }
     setText('rate-sent', rates[0] === null ? '–' : rate(rates[0]));
     setText('rate-received', rates[1] === null ? '–' : rate(rates[1]));
     setText('buffered', size(this.connection.bufferedAmount));

@@ -97,7 +97,8 @@ export class Plot {
     const values = Array.from({ length: Math.round(top / step) + 1 }, (_, index) => index * step);
     this.grid.setAttribute('d', values.map((value) => `M${LEFT} ${y(value)}H${width - RIGHT}`).join(''));
     const labels = values.map((value) => letters(this.format(value), LEFT - 6, y(value) + 4, 'end'));
-    labels.push(letters(`${this.seconds} s ago`, LEFT, height - 4, 'start'), letters('now', width - RIGHT, height - 4, 'end'));
+    labels.push(letters(`${this.seconds} s ago`, LEFT, height - 4, 'start'));
+    labels.push(letters('now', width - RIGHT, height - 4, 'end'));
     if (!hasSamples) labels.push(letters(this.empty, (LEFT + width - RIGHT) / 2, y(top / 2) - 6, 'middle'));
     this.labels.replaceChildren(...labels);
   }

@@ -36,9 +36,9 @@ export function applySetup(text) {
   for (const control of controls()) {
     const value = asked.get(control.name)?.slice(0, LONGEST);
     if (control.type === 'radio') {
-      const named = value !== undefined && document.querySelector(`input[name="${control.name}"][value="${CSS.escape(value)}"]`);
-      const isThere = named && !named.closest('[hidden]');
-      control.checked = isThere ? control === named : control.defaultChecked;
+      const group = [...control.form.elements[control.name]];
+      const named = group.find((one) => one.value === value && !one.closest('[hidden]'));
+      control.checked = named ? control === named : control.defaultChecked;
     } else if (control.options) {
       const isThere = [...control.options].some((option) => option.value === value);
       control.value = isThere ? value : [...control.options].find((option) => option.defaultSelected).value;
@@ -53,6 +53,6 @@ export function applySetup(text) {
 
 export function keepSetup() {
   const text = setupText();
-  // replaceState, with the path as it is: base-uri and proxies leave it alone.
-  if (text !== location.hash.slice(1)) history.replaceState(null, '', text ? `#${text}` : location.pathname + location.search);
+  if (text === location.hash.slice(1)) return;
+  history.replaceState(null, '', text ? `#${text}` : location.pathname + location.search);
 }

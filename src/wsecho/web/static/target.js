@@ -11,6 +11,7 @@ import facts from './facts.js';
 
 const CHANNEL = new RegExp(`^${facts.channel}$`);
 // RFC 6455 4.1: a token of RFC 9110.
+const LETTERS = 'A name has letters, digits and ! # $ % & \' * + . ^ _ ` | ~ -';
 const TOKEN = /^[A-Za-z0-9!#$%&'*+.^_`|~-]+$/;
 
 /* The address for a choice of service and the field that belongs to it. */
@@ -24,7 +25,7 @@ export function addressOf({ service, channel, query, path }, base) {
 export function subprotocolsOf(text) {
   const names = text.split(',').map((name) => name.trim()).filter(Boolean);
   for (const name of names) {
-    if (!TOKEN.test(name)) throw new Error(`Subprotocols: “${name}” is no name; letters, digits and ! # $ % & ' * + . ^ _ \` | ~ - are.`);
+    if (!TOKEN.test(name)) throw new Error(`Subprotocols: “${name}” is no name. ${LETTERS}`);
   }
   const twice = names.find((name, index) => names.indexOf(name) !== index);
   if (twice) throw new Error(`Subprotocols: “${twice}” is there twice.`);
