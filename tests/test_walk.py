@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
@@ -30,8 +31,8 @@ true
 class PageTests(SynchronousTestCase):
     """The pages, as a reader goes through them."""
 
-    def assert_walk(self, *pages: str) -> None:
-        """Each command of the pages does what they say."""
+    def failure(self, *pages: str) -> str:
+        """Walk through pages; what was said when something is not as they say, else nothing."""
         done = subprocess.run(
             [sys.executable, "-m", "tests.walk", *pages],
             cwd=CHECKOUT,
@@ -42,11 +43,11 @@ class PageTests(SynchronousTestCase):
             timeout=_TIMEOUT,
             check=False,
         )
-        self.assertEqual(done.returncode, 0, done.stdout)
+        return done.stdout if done.returncode else ""
 
     def test_first_hour(self) -> None:
         """README and tutorial, one after the other in one fresh checkout."""
-        self.assert_walk("README.md", "docs/tutorial.md")
+        self.assertEqual(self.failure("README.md", "docs/tutorial.md"), "")
 
     def test_recipes(self) -> None:
         """Each other page with commands to be pasted, in a fresh checkout of its own."""
@@ -56,8 +57,9 @@ class PageTests(SynchronousTestCase):
         pages = {one.page for one in commands() if one.mark in ("", "serve", "status")}
         pages -= {"README.md", "docs/tutorial.md"}
         self.assertTrue(pages >= {"docs/how-to/tls.md", "docs/topics/origins.md"})
-        for page in sorted(pages):
-            self.assert_walk(page)
+        # Side by side only where each walk has a network of its own.
+        with ThreadPoolExecutor(2 if walk.isolation() else 1) as pool:
+            self.assertEqual("".join(pool.map(self.failure, sorted(pages))), "")
 
 
 class WalkTests(SynchronousTestCase):
