@@ -30,6 +30,7 @@ from wsecho import (
     ConnectFailed,
     EchoService,
     HandshakeOptions,
+    PreSharedKeyAuthenticator,
     ServerFactory,
     Settings,
     WebSocket,
@@ -37,6 +38,8 @@ from wsecho import (
 )
 from wsecho.hub.engine import Retention
 from wsecho.hub.memory import MemoryEngine
+from wsecho.tls.client import ClientTls
+from wsecho.tls.preshared import PreSharedKeys
 
 reactor: Any = the_reactor
 
@@ -528,6 +531,79 @@ class ComingFromQtTests(GuideTestCase):
         socket.send_text_message("bye")
         await socket.when_disconnected()
         self.assertEqual((socket.close_code, socket.close_reason), (1000, "bye"))
+
+
+class TlsTests(GuideTestCase):
+    """docs/how-to/tls.md."""
+
+    page = "how-to/tls.md"
+
+    def test_every_block(self) -> None:
+        """Each block of the page is run."""
+        self.assert_all_run(TlsTests)
+
+    async def test_client(self) -> None:
+        """A client connects to a server whose authority it has in a file."""
+        folder = Path(self.mktemp()).resolve()
+        folder.mkdir()
+        run_python("-m", "wsecho", "make-certificate", cwd=folder)
+        command = [*twistd(), "-n", "--pidfile=", "wsecho", "--listen-tls=tcp:0:interface=127.0.0.1"]
+        pems = ["--certificate=certificate.pem", "--private-key=private-key.pem"]
+        with serving([*command, *pems], cwd=folder, env=python_environment()) as (url,):
+            code = self.blocks()["client"].replace('"wss://localhost:9443/"', repr(url))
+            code = code.replace('"ca.pem"', repr(str(folder / "ca.pem")))
+            names: dict[str, Any] = {}
+            exec(compile(code, self.page, "exec"), names)
+            socket = await names["connect"]()
+            socket.send_text_message("hello in private")
+            self.assertEqual(await anext(socket), "hello in private")
+            socket.close()
+            await socket.when_disconnected()
+
+    async def test_keys(self) -> None:
+        """A device whose key the server knows gets in, and no other."""
+        block = self.run_block("keys")
+        url = await self.start(block["server"])
+        ((identity, key),) = block["keys"].items()
+        for name in (identity, b"device 2"):
+
+            def answer(question: PreSharedKeyAuthenticator, name: bytes = name) -> None:
+                question.identity, question.key = name, key
+
+            socket = WebSocket(reactor=reactor)
+            socket.ssl_configuration = ClientTls(pre_shared_keys=PreSharedKeys(answer=answer))
+            self.addCleanup(socket.when_disconnected)
+            self.addCleanup(socket.abort)
+            if name == identity:
+                await socket.open(url)
+            else:
+                with self.assertRaises(ConnectFailed):
+                    await socket.open(url)
+
+
+class SignalsTests(GuideTestCase):
+    """docs/reference/api/signals.md."""
+
+    page = "reference/api/signals.md"
+
+    def test_every_block(self) -> None:
+        """Each block of the page is run."""
+        self.assert_all_run(SignalsTests)
+
+    def test_thermometer(self) -> None:
+        """What is emitted is printed."""
+        self.assertEqual(run_python("-c", self.blocks()["thermometer"]), "36.6\n")
+
+
+class EveryPageTests(TestCase):
+    """All pages of the documentation."""
+
+    def test_blocks(self) -> None:
+        """Each page that shows a block of Python has its tests here."""
+        tested = {case.page for case in GuideTestCase.__subclasses__()}
+        docs = CHECKOUT / "docs"
+        pages = [path for path in docs.rglob("*.md") if "```python" in path.read_text(encoding="utf-8")]
+        self.assertEqual({str(path.relative_to(docs)) for path in pages}, tested)
 
 
 class ComparisonTests(TestCase):

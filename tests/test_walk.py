@@ -16,7 +16,7 @@ from tests.checkout import CHECKOUT
 from tests.walk import Walk, WalkError, is_same, without_log
 
 #: Seconds for the pages of one test.
-_TIMEOUT = 180
+_TIMEOUT = 300
 
 _SERVER = """<!-- serve -->
 ```shell
