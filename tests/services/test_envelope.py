@@ -425,6 +425,12 @@ class SlowTests(EnvelopeTestCase):
             self.service.publish("c", "later")
             self.assertEqual(said(peer, "message", "text")[-1], "later")
             self.assertEqual(len(said(peer, "dropped", "count")), 1)
+            peer.transport.reads_nothing = True
+            for number in range(50):
+                self.service.publish("c", f"{number:03}")
+            peer.transport.read()
+            got = said(peer, "message", "offset")
+            self.assertEqual(sum(said(peer, "dropped", "count")), 151 - len(got))
 
     def test_answers_are_not_dropped(self) -> None:
         """Who does not read its answers is not read; each comes, and no more than the send queue waits."""
@@ -595,6 +601,23 @@ class FarTests(EnvelopeTestCase):
         broker.pump()
         self.assertEqual(said(peer, "gap", "offset"), [1])
         self.assertEqual(said(peer, "message", "offset"), [2])
+
+    def test_told_twice(self) -> None:
+        """What an engine tells twice comes once, and is no gap."""
+        broker, (factory,) = self.far(size=10)
+        peer = self.opened(broker, factory)
+        for number in range(3):
+            publish(peer, "x", number)
+        broker.pump()
+        relay = factory.broadcast.relay
+        asked = relay.history("c", Position(said(peer, "message", "epoch")[0], 0))
+        broker.pump()
+        for entry in self.successResultOf(asked).entries:
+            relay.engine.hear("c", entry)
+        publish(peer, "x", 3)
+        broker.pump()
+        self.assertEqual(said(peer, "message", "offset"), [1, 2, 3, 4])
+        self.assertEqual(said(peer, "gap", "offset"), [])
 
     def test_in_flight(self) -> None:
         """Who sends faster than the engine takes is not read beyond a bound, and loses nothing."""

@@ -118,6 +118,7 @@ class RelayTests(EnvelopeTestCase):
         self.clock.advance(LINGER_SECONDS)
         self.assertEqual(engine.subscribed, {"c"})
         back.leave()
+        self.assertEqual(factory.broadcast.relay._senders, {})
         self.clock.advance(LINGER_SECONDS)
         self.assertEqual(engine.subscribed, set())
         self.assertEqual(engine.members, {"c": set()})
