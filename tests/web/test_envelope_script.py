@@ -111,6 +111,9 @@ class EnvelopeScriptTests(SynchronousTestCase):
             await early;
             const place = await two.publish(new Uint8Array([255, 0]));
             await two.publish(new Uint8Array([1, 2, 3]).buffer);
+            for (const client of [one, two]) {
+              while (client.position.offset < 3) await once(client, 'message');
+            }
             const open = [one.isOpen, one.pending, two.position.offset];
             one.stop();
             two.stop();
@@ -283,6 +286,28 @@ class EnvelopeScriptTests(SynchronousTestCase):
                 1000,
             ],
         )
+
+    def test_silence(self) -> None:
+        """A server is asked now and then whether it is there; one that does not answer is left."""
+        result = self.run_script(
+            """
+            const client = fake({ quietAfter: 30 });
+            const told = heard(client);
+            const socket = Fake.all[0];
+            socket.welcome(0);
+            while (socket.sent.length < 1) await new Promise((resolve) => setTimeout(resolve, 1));
+            socket.say('pong');
+            while (socket.sent.length < 2) await new Promise((resolve) => setTimeout(resolve, 1));
+            const answered = of(told, 'disconnected').length;
+            const second = await next(1);
+            client.stop();
+            return [
+              socket.sent, answered, of(told, 'disconnected').map(({ reason }) => reason), second.sent.length,
+            ];
+        """,
+            fake=True,
+        )
+        self.assertEqual(result, [[{"type": "ping"}] * 2, 0, ["the server is silent"], 0])
 
     def test_nonsense(self) -> None:
         """A server that sends what is no envelope is left; what cannot be sent throws; the wait grows to its

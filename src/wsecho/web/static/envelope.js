@@ -28,8 +28,6 @@ export const SUBPROTOCOL = 'wsecho.v1.json';
 const MOST_PENDING = 10000;
 const OWN_NAMES = 64;
 const RETRIED = new Set(['engine-away', 'engine-failed']);
-// A browser does not see that its network has gone: after so long without a word the server is asked for one.
-const QUIET_MILLISECONDS = 20000;
 
 /** A message was not published; `code` is of the server's error, or empty. */
 export class NotPublished extends Error {
@@ -90,8 +88,9 @@ export class EnvelopeClient extends EventTarget {
   /**
    * @param url of the channel, with ws or wss and the path /broadcast/NAME
    * @param options position: where to begin, as `position` of an earlier client said; withOwn: whether its own
-   *   messages are handed out as well; firstWait, longestWait: milliseconds before connecting again; random, makeId
-   *   and WebSocket: for tests
+   *   messages are handed out as well; firstWait, longestWait: milliseconds before connecting again; quietAfter:
+   *   milliseconds after which the server is asked whether it is there, since a browser does not see that its
+   *   network has gone; random, makeId and WebSocket: for tests
    */
   constructor(url, options = {}) {
     super();
@@ -100,6 +99,7 @@ export class EnvelopeClient extends EventTarget {
       withOwn: false,
       firstWait: 500,
       longestWait: 30000,
+      quietAfter: 20000,
       random: Math.random,
       makeId: newId,
       WebSocket: globalThis.WebSocket,
@@ -283,7 +283,7 @@ export class EnvelopeClient extends EventTarget {
     this.#isWelcome = true;
     this.#isAsked = false;
     this.#welcomeAt = performance.now();
-    this.#quiet = setInterval(() => this.#askWhenQuiet(), QUIET_MILLISECONDS);
+    this.#quiet = setInterval(() => this.#askWhenQuiet(), this.#options.quietAfter);
     if (position !== null) this.#position = position;
     this.#tell('welcome', { id, position, recovered, presence });
     if (recovered === false) {
