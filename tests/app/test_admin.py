@@ -332,6 +332,16 @@ class ServedTests(ServedTestCase):
         seen = [json.loads(line) for line in text.splitlines() if line]
         self.assertEqual([(one["service"], one["beginning"]) for one in seen], [("echo", "hello")] * 2)
 
+    async def test_watcher_at_the_end(self) -> None:
+        """A stream is complete when the server ends: its reader sees an end, not a break."""
+        child, _, admin = await self.serve(ADMIN)
+        watching = Deferred.fromCoroutine(self.ask("GET", f"{admin}/api/messages"))
+        # The stream has begun when another request is answered.
+        await self.ask("GET", f"{admin}/health/live")
+        child.kill("TERM")
+        self.assertEqual(await watching, (200, "\n"))
+        await child.ended
+
     async def test_pause_on_systemds_socket(self) -> None:
         """Accepting is paused and resumed on a unix socket that systemd handed over, too."""
         path = os.path.relpath(self.mktemp())

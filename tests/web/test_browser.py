@@ -13,31 +13,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from selenium.webdriver.common.keys import Keys
 
 from tests.web.browser import Line, both_ways
+from tests.web.contrasts import CONTRASTS
 from tests.web.in_a_browser import InABrowser
 from wsecho.tls.development import make_development_certificate
-
-# For each element with text of its own, its text and the contrast (WCAG 2.2) to what is painted behind it.
-# Disabled controls are exempt.
-_CONTRASTS = """
-    const parts = (colour) => colour.match(/[0-9.]+/g).map(Number);
-    const luminance = (colour) => parts(colour).slice(0, 3).map((value) => value / 255)
-      .map((value) => (value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4))
-      .reduce((sum, value, index) => sum + value * [0.2126, 0.7152, 0.0722][index], 0);
-    const behind = (element) => {
-      const colour = getComputedStyle(element).backgroundColor;
-      return parts(colour)[3] === 0 ? behind(element.parentElement) : colour;
-    };
-    const isText = (node) => node.nodeType === Node.TEXT_NODE && node.data.trim();
-    const hasText = (element) => [...element.childNodes].some(isText);
-    return [...document.querySelectorAll('body *')]
-      .filter((element) => hasText(element) && element.checkVisibility() && !element.closest(':disabled'))
-      .map((element) => {
-        const [dark, light] = [getComputedStyle(element).color, behind(element)]
-          .map(luminance).sort((one, other) => one - other);
-        return [element.textContent.slice(0, 40), (light + 0.05) / (dark + 0.05)];
-      });
-"""
-
 
 #: What a control is called in these tests.
 _NAME = "(one) => one.id || (one.name ? `${one.name} ${one.value}` : one.textContent)"
@@ -375,13 +353,13 @@ class AccessTests(InABrowser):
             page.choose("text")
             page.type("text", scheme)
             page.wait(lambda: page.messages[-1].direction, "received")
-            texts = page.run(_CONTRASTS)
+            texts = page.run(CONTRASTS)
             self.assertGreater(len(texts), 20)
             self.assertEqual([text for text in texts if text[1] < 4.5], [], scheme)
             backgrounds.append(page.run("return getComputedStyle(document.body).backgroundColor"))
             page.element("toggle").click()
             page.wait_for_state("Closed: 1000")
-            texts = page.run(_CONTRASTS)
+            texts = page.run(CONTRASTS)
             self.assertEqual([text for text in texts if text[1] < 4.5], [], scheme)
         self.assertEqual(len(set(backgrounds)), 2)
 

@@ -19,6 +19,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from tests.web.browser import missing_programs, new_window, shared_browser
+from tests.web.contrasts import CONTRASTS
 from tests.web.operator import OperatorPage, overseen
 from wsecho.web.operator_page import operator_page
 from wsecho.web.page import CONTENT_SECURITY_POLICY
@@ -35,26 +36,6 @@ _WIDER_THAN_WINDOW = """
       .filter((element) => element.checkVisibility() && !element.closest('.scroll > *, .unseen, svg'))
       .filter((element) => element.getBoundingClientRect().right > window + 1)
       .map((element) => element.outerHTML.slice(0, 80));
-"""
-#: For each element with text of its own, its text and the contrast (WCAG 2.2) to what is painted behind it.
-_CONTRASTS = """
-    const parts = (colour) => colour.match(/[0-9.]+/g).map(Number);
-    const luminance = (colour) => parts(colour).slice(0, 3).map((value) => value / 255)
-      .map((value) => (value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4))
-      .reduce((sum, value, index) => sum + value * [0.2126, 0.7152, 0.0722][index], 0);
-    const behind = (element) => {
-      const colour = getComputedStyle(element).backgroundColor;
-      return parts(colour)[3] === 0 ? behind(element.parentElement) : colour;
-    };
-    const isText = (node) => node.nodeType === Node.TEXT_NODE && node.data.trim();
-    return [...document.querySelectorAll('body :not(svg, svg *)')]
-      .filter((element) => [...element.childNodes].some(isText))
-      .filter((element) => element.checkVisibility() && !element.closest(':disabled'))
-      .map((element) => {
-        const [dark, light] = [getComputedStyle(element).color, behind(element)]
-          .map(luminance).sort((one, other) => one - other);
-        return [element.textContent.slice(0, 40), (light + 0.05) / (dark + 0.05)];
-      });
 """
 
 
@@ -577,6 +558,6 @@ class AccessTests(_InABrowser):
         self.fill()
         for scheme in ("light", "dark"):
             self.page.prefer(scheme)
-            texts = self.page.run(_CONTRASTS)
+            texts = self.page.run(CONTRASTS)
             self.assertGreater(len(texts), 40)
             self.assertEqual([text for text in texts if text[1] < 4.5], [], scheme)

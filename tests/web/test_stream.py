@@ -85,6 +85,7 @@ class StreamTests(SynchronousTestCase):
         """It ends after the time that was asked for, beyond that of other requests, and leaves no timer."""
         channel, transport = self.watch("?seconds=90")
         self.admin.clock.advance(REQUEST_SECONDS + 5)
+        self.assertFalse(getattr(transport, "aborting", False))
         self.overseer.pass_message("still there")
         self.admin.clock.advance(90 - REQUEST_SECONDS - 5)
         self.overseer.pass_message("too late")
