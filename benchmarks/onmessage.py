@@ -29,9 +29,13 @@ _endpoint: Any = serverFromString
 class EveryMessage(BroadcastServerProtocol):
     """Echoes, or relays to the channel."""
 
+    echoes = False
+
+    def onOpen(self) -> None:
+        self.echoes = isinstance(self.service, EchoService)
+
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
-        service: Any = self.service
-        if isinstance(service, EchoService):
+        if self.echoes:
             self.sendMessage(payload, isBinary)
         else:
             super().onMessage(payload, isBinary)
