@@ -98,6 +98,7 @@ class SliceTests(WireTestCase):
         peer = self.peer(self.factory(Program)).open()
         # A lane collects for itself.
         peer.protocol.lane = None
+        vars(peer.protocol).pop("sendMessage", None)
         peer.protocol.link.outbox.writer = writer = Writer()
         peer.send(texts(b"one", b"two"))
         self.assertEqual(writer.done, ["collect", b"\x81\x03one", b"\x81\x03two", "flush"])

@@ -23,7 +23,7 @@ from tests.wire.harness import (
     frame,
     parse_frames,
 )
-from tests.wire.lane_harness import Case
+from tests.wire.lane_harness import Case, Owner
 from wsecho.wire import lane
 from wsecho.wire.protocol import ServerProtocol
 
@@ -171,6 +171,31 @@ if lane.native is not None:
             for i, payload in enumerate(kept):
                 self.assertEqual(payload, bytes([2 * i]) * (100_000 + 7_000 * (2 * i % 3)))
                 self.assertEqual(hash(payload), hash(bytes(payload + b"")))
+
+        def test_small_memory_is_used_again(self) -> None:
+            """So is that of small ones, of whatever sizes; a message that is kept stays as it was."""
+            case = Case()
+            kept: list[tuple[int, bytes, int]] = []
+            told = 0
+
+            def look(payload: bytes, is_binary: bool) -> None:
+                nonlocal told
+                case.owner.told.clear()
+                self.assertEqual(payload, bytes([told % 251]) * sizes[told])
+                self.assertEqual(payload + b"\0", bytes(bytearray(payload) + b"\0"))
+                seen = hash(payload)
+                if told % 3 == 0:
+                    kept.append((told, payload, seen))
+                told += 1
+
+            case.owner.do = look
+            sizes = [64, 64, 60, 64, 50, 49, 49, 48, 1, 1, 0, 0, 2, 2, 600, 590, 590, 64] * 5
+            data = b"".join(frame(BINARY, bytes([i % 251]) * size) for i, size in enumerate(sizes))
+            self.assertEqual(case.take(data), b"")
+            self.assertEqual(told, len(sizes))
+            for i, payload, seen in kept:
+                self.assertEqual(payload, bytes([i % 251]) * sizes[i])
+                self.assertEqual(seen, hash(bytes(bytearray(payload))))
 
         def test_part_that_is_not_utf8(self) -> None:
             """As soon as a part of a text cannot become UTF-8, all its bytes are left for Autobahn, which
@@ -359,6 +384,34 @@ if lane.native is not None:
             self.assertFalse(case.lane.send(b"text", False))
             self.assertEqual(case.link.queued, b"")
             self.assertEqual(case.counters.outgoingWebSocketMessages, 0)
+
+        def test_in_place_of_the_owners(self) -> None:
+            """In the place of the owner's sendMessage, it sends what is for the lane and leaves the rest to
+            that, also when the connection has gone; and keeps nothing of it alive."""
+            case = Case()
+            told: list[Any] = []
+
+            def send(self: Any, *arguments: Any) -> None:
+                told.append(arguments)
+
+            case.owner.__class__ = type("Sending", (Owner,), {"sendMessage": send})
+            send_message = case.lane.sendMessage
+            send_message(b"one")
+            send_message(b"two", True)
+            send_message(payload=b"three", isBinary=False, doNotCompress=True)
+            self.assertEqual(case.link.queued, b"\x81\x03one\x82\x03two\x81\x05three")
+            send_message("text")
+            send_message(b"parts", fragmentSize=1)
+            self.assertRaises(TypeError, send_message)
+            self.assertEqual(told, [("text", False, None, False, False), (b"parts", False, 1, False, False)])
+            told.clear()
+            case.lane.abandon()
+            send_message(b"late")
+            self.assertEqual(told, [(b"late", False, None, False, False)])
+            del case.owner
+            send_message(b"later")
+            self.assertEqual(len(told), 1)
+            self.assertEqual(case.counters.outgoingWebSocketMessages, 3)
 
         def test_echo(self) -> None:
             """A lane that echoes sends messages back without asking, text as text, whole or in parts, and

@@ -7,6 +7,7 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
+from autobahn.exception import Disconnected
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
@@ -102,8 +103,48 @@ if native is not None:
             handle = bottom_transport(protocol.link._transport).getHandle()
             return any(getattr(one, "socket", None) is handle for one in reactor.getReaders())
 
+    class SendMessageTests(SocketTestCase):
+        """Which `sendMessage` a program calls."""
+
+        async def test_own(self) -> None:
+            """A class that overrides it has its own called, which may call the one above; another's is the
+            lane's, with or without arguments by name. Both raise when the connection has gone."""
+            calls: list[bytes] = []
+
+            class Overriding(Program):
+                def sendMessage(
+                    self, payload: bytes, isBinary: bool = False, *more: Any, **named: Any
+                ) -> None:
+                    calls.append(payload)
+                    super().sendMessage(payload, isBinary, *more, **named)
+
+            for kind, expected in ((Program, []), (Overriding, [b"one", b"two"])):
+                client, protocol = await self.opened(kind)
+                self.assertEqual("sendMessage" in vars(protocol), kind is Program)
+                protocol.sendMessage(b"one", isBinary=True)
+                protocol.sendMessage(b"two")
+                await client.until(has_frames(2))
+                self.assertEqual(frames_of(client), [Frame(BINARY, b"one"), Frame(TEXT, b"two")])
+                self.assertEqual(calls, expected)
+                client.transport.abortConnection()
+                while protocol.end is None:
+                    await self.turns()
+                self.assertRaises(Disconnected, protocol.sendMessage, b"late")
+
     class ReadingTests(SocketTestCase):
         """Who reads."""
+
+        async def test_wrong_text_in_two_reads(self) -> None:
+            """A wrong text that was read in two parts is answered at once, though nothing follows it."""
+            wrong = frame(TEXT, b"\xff")
+            for at in (1, 5, len(wrong) - 1):
+                client, protocol = await self.opened()
+                client.transport.write(wrong[:at])
+                while protocol.lane.frame_on_its_way is None:
+                    await self.turns()
+                client.transport.write(wrong[at:])
+                await client.until(has_frames(1))
+                self.assertEqual(frames_of(client)[0].payload[:2], b"\x03\xef")
 
         async def test_pump_reads(self) -> None:
             """The pump, and only the pump, reads an open plain connection, and the program's echo arrives."""

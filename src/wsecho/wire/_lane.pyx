@@ -7,6 +7,7 @@ came. What is allowed, and what happens to a message, stands elsewhere. Without 
 same, more slowly; wsecho.wire.lane is its face, docs/topics/path-of-a-frame.md tells how it works.
 """
 
+cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF, Py_REFCNT, Py_XDECREF
@@ -16,6 +17,7 @@ from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy
 
 import os
+from weakref import ref
 
 cdef extern from "Python.h":
     object PyObject_VectorcallMethod(object name, PyObject *const *args, size_t nargsf, PyObject *kwnames)
@@ -112,6 +114,8 @@ cdef enum:
     PENDING_SIZE = 64 * 1024
     # From here on a payload is sent from where it is, not copied next to its neighbours.
     LARGE = 16 * 1024
+    # Objects get memory in such steps.
+    ALLOCATED_IN = 16
     # What is first set aside for a frame that does not arrive in one piece.
     FIRST_PART = 64 * 1024
     # What is encrypted before it is sent, as the outbox's window; and with what TLS adds, however small records are.
@@ -284,7 +288,7 @@ cdef class Lane:
     :ivar octets: bytes that were taken here
     """
 
-    cdef object owner, link
+    cdef object owner, former, link
     cdef Counters counters
     cdef Pump pump
     cdef Cork *cork
@@ -470,8 +474,8 @@ cdef class Lane:
         cdef Py_ssize_t done = 0
         cdef lane_head head
         cdef uint8_t *to
-        cdef bytes payload
-        cdef size_t size
+        cdef bytes payload = None
+        cdef size_t size, room = 0
         cdef int found
         cdef Counters counters = self.counters
         # The clock is looked at after one message, after two, four, eight, and then every eight: whoever takes
@@ -502,7 +506,12 @@ cdef class Lane:
                     to = self.cork.data + self.cork.n
                     to += lane_write_head(to, head.opcode, size)
                 else:
-                    payload = PyBytes_FromStringAndSize(NULL, size)
+                    # The last message's memory, where nobody has kept it and it would be given out for this size.
+                    if 1 < size <= room < size + ALLOCATED_IN and Py_REFCNT(payload) == 1:
+                        lane_bytes_reuse(<PyObject *>payload, size)
+                    else:
+                        payload = PyBytes_FromStringAndSize(NULL, size)
+                        room = size
                     to = <uint8_t *>PyBytes_AS_STRING(payload)
                 if head.opcode == LANE_BINARY:
                     lane_unmask(to, at + done + head.size, size, head.key, 0)
@@ -680,6 +689,21 @@ cdef class Lane:
 
         :returns: False when it is not for the lane, and nothing was done
         """
+        return self.try_send(payload, is_binary)
+
+    @cython.binding(False)
+    def sendMessage(self, payload, isBinary=False, fragmentSize=None, sync=False, doNotCompress=False):
+        """The owner's method of that name, in whose place this one may stand: what is not for the lane is for
+        that."""
+        if fragmentSize is None and self.try_send(payload, isBinary):
+            return
+        owner = self.owner if self.former is None else self.former()
+        if owner is None:
+            # The program has kept nothing of the connection but this.
+            return
+        type(owner).sendMessage(owner, payload, isBinary, fragmentSize, sync, doNotCompress)
+
+    cdef bint try_send(self, payload, is_binary) except -1:
         if not self.open or type(payload) is not bytes or type(is_binary) is not bool:
             return False
         if (self.queued or self.fd < 0) and self.link.is_full:
@@ -915,6 +939,8 @@ cdef class Lane:
             self.cork.n = 0
         if self.pump is not None:
             self.pump.forget(self)
+        if self.owner is not None:
+            self.former = ref(self.owner)
         self.owner = self.link = self.tls = self.ssl_owner = None
         self.ssl = self.into = self.source = NULL
 

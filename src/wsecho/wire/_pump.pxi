@@ -285,7 +285,8 @@ cdef class Pump:
                 taken = control_frame(at, n)
             else:
                 taken = n
-            if taken:
+            # Nothing may be left and yet not all be said: what was taken of a text that then ended wrong.
+            if taken or (lane.why == UNUSUAL and (lane.partial != NULL or lane.early_size)):
                 self.hand_over(lane, at, taken)
                 at += taken
                 n -= taken
