@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,10 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from tests.hub.engine_contract import EngineContract, Heard, publication
 from wsecho.hub.engine import Entry, Position, Retention
-from wsecho.hub.memory import LEAST_COST, MemoryEngine, new_epoch
+from wsecho.hub.memory import OVERHEAD, MemoryEngine, new_epoch
+
+SHORT = OVERHEAD + 1
+"""What a message of one byte counts as."""
 
 
 class MemoryEngineContractTests(EngineContract, TestCase):
@@ -98,18 +102,18 @@ class MemoryEngineTests(SynchronousTestCase):
 
     def test_bound_in_bytes(self) -> None:
         """Beyond the bytes for all channels, what was stored first goes first, on whatever channel."""
-        engine = self.engine(Retention(100), most_bytes=3 * LEAST_COST)
+        engine = self.engine(Retention(100), most_bytes=3 * SHORT)
         for channel, payload in ("a1", "b2", "a3", "a4", "b5"):
             self.publish(engine, payload, channel)
         self.assertEqual((self.kept(engine, "a"), self.kept(engine, "b")), ([b"3", b"4"], [b"5"]))
-        self.assertEqual(engine.history_bytes, 3 * LEAST_COST)
-        self.publish(engine, "x" * (2 * LEAST_COST), "c")
+        self.assertEqual(engine.history_bytes, 3 * SHORT)
+        self.publish(engine, "x" * (2 * SHORT - OVERHEAD), "c")
         self.assertEqual((self.kept(engine, "a"), self.kept(engine, "b")), ([], [b"5"]))
 
     def test_larger_than_the_bound(self) -> None:
         """A message that is larger than all histories may be is delivered, and not kept."""
-        engine = self.engine(Retention(100), most_bytes=LEAST_COST)
-        position = self.publish(engine, "x" * (LEAST_COST + 1))
+        engine = self.engine(Retention(100), most_bytes=SHORT)
+        position = self.publish(engine, "xx")
         self.assertEqual((position.offset, self.kept(engine), engine.history_bytes), (1, [], 0))
         history = self.successResultOf(engine.history("c", Position(position.epoch, 0)))
         self.assertFalse(history.is_whole)
@@ -138,7 +142,7 @@ class MemoryEngineTests(SynchronousTestCase):
         self.publish(engine, "6", "c")
         history = self.successResultOf(engine.history("a", first))
         self.assertEqual((list(history.entries), history.is_whole), ([], False))
-        self.assertEqual(engine.history_bytes, 2 * LEAST_COST)
+        self.assertEqual(engine.history_bytes, 2 * SHORT)
 
     def test_forgotten_in_time(self) -> None:
         """What is too old is forgotten, asked for or not; then no timer runs any more."""
@@ -147,7 +151,7 @@ class MemoryEngineTests(SynchronousTestCase):
         self.clock.advance(4)
         self.publish(engine, "y", "d")
         self.clock.pump([2.0] * 2)
-        self.assertEqual(engine.history_bytes, LEAST_COST)
+        self.assertEqual(engine.history_bytes, SHORT)
         self.clock.pump([2.0] * 2)
         self.assertEqual(engine.history_bytes, 0)
         self.assertEqual(self.clock.getDelayedCalls(), [])
@@ -161,7 +165,7 @@ class MemoryEngineTests(SynchronousTestCase):
         engine.publish("c", publication("x"))
         engine.publish("d", publication("y"))
         self.clock.pump([0.25] * 5)
-        self.assertEqual(engine.history_bytes, LEAST_COST)
+        self.assertEqual(engine.history_bytes, SHORT)
         engine.stop()
 
     def test_id_after_its_age(self) -> None:
@@ -173,6 +177,18 @@ class MemoryEngineTests(SynchronousTestCase):
             self.assertEqual(position.offset, expected)
             self.clock.advance(60)
         engine.stop()
+
+    def test_overhead(self) -> None:
+        """What an entry counts as is what it takes: the bound of all histories is one of memory."""
+        engine = MemoryEngine(lambda channel: Retention(10_000), self.clock)
+        tracemalloc.start()
+        self.addCleanup(tracemalloc.stop)
+        before, _ = tracemalloc.get_traced_memory()
+        for number in range(2000):
+            engine.publish("c", publication(b"%064d" % number, f"{number:032}", f"node-{number}"))
+        taken = tracemalloc.get_traced_memory()[0] - before
+        self.assertLess(taken, 1.1 * engine.history_bytes)
+        self.assertGreater(taken, 0.7 * engine.history_bytes)
 
     def test_epochs(self) -> None:
         """No two epochs are the same, and each can stand in a URL."""

@@ -29,7 +29,7 @@ from wsecho.hub.engine import (
     Retentions,
 )
 
-__all__ = ["MOST_CHANNELS", "MOST_HISTORY_BYTES", "MemoryEngine", "new_epoch"]
+__all__ = ["MOST_CHANNELS", "MOST_HISTORY_BYTES", "OVERHEAD", "MemoryEngine", "new_epoch"]
 
 MOST_CHANNELS = 10_000
 """Channels of which history or numbering is kept. Beyond it the one is forgotten on which nothing was
@@ -38,8 +38,8 @@ published or asked for longest."""
 MOST_HISTORY_BYTES = 256 * 1024**2
 """Bytes of history over all channels. Beyond it what was stored first goes first."""
 
-LEAST_COST = 256
-"""Bytes that an entry counts as at least: about what Python needs to keep one, however short."""
+OVERHEAD = 600
+"""Bytes that an entry counts as beside its payload: what Python needs to keep one, its id and its place."""
 
 _SHORTEST_SWEEP, _LONGEST_SWEEP = 0.25, 60.0
 
@@ -214,7 +214,7 @@ class MemoryEngine:
     def _store(self, record: _Channel, publication: Publication) -> Position:
         record.newest += 1
         position = record.position
-        cost = max(LEAST_COST, len(publication.payload))
+        cost = OVERHEAD + len(publication.payload)
         retention = record.retention
         at = self._clock.seconds() if retention.age else 0.0
         record.kept.append(_Kept(Entry(publication, position), at, cost))
