@@ -17,6 +17,7 @@ from typing import Any, Final
 from selenium import webdriver
 from selenium.common.exceptions import TimeoutException
 from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.actions.wheel_input import ScrollOrigin
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
@@ -129,7 +130,7 @@ class Page:
 
     def __init__(self, chrome: webdriver.Chrome, address: str) -> None:
         self.chrome = chrome
-        self.address = address
+        self.address = address.partition("#")[0]
         chrome.get(address)
         self.window = chrome.current_window_handle
 
@@ -261,6 +262,11 @@ class Page:
         self._look_here()
         actions = webdriver.ActionChains(self.chrome).key_down(Keys.SHIFT)
         actions.send_keys(Keys.TAB * times).key_up(Keys.SHIFT).perform()
+
+    def scroll(self, name: str, pixels: int) -> None:
+        """Turn the wheel over an element; down is positive."""
+        origin = ScrollOrigin.from_element(self.element(name))
+        webdriver.ActionChains(self.chrome).scroll_from_origin(origin, 0, pixels).perform()
 
     def resize(self, width: int, height: int) -> None:
         """Give the page a viewport of this many CSS pixels; Chromium's windows cannot be that narrow."""

@@ -125,23 +125,39 @@ class LogTests(InABrowser):
     def test_follows(self) -> None:
         """The log follows its end, but not from under somebody who reads further up."""
         page = self.page
-        page.run(
-            "for (let i = 0; i < 60; i += 1) {"
-            "  document.getElementById('text').value = `line\\n${i}`;"
-            "  document.getElementById('composer').requestSubmit();"
-            "}"
-        )
-        page.wait(lambda: page.element("received").text, "60")
         gap = (
             "const {scrollHeight, scrollTop, clientHeight} = document.getElementById('log');"
             "return Math.round(scrollHeight - scrollTop - clientHeight)"
         )
-        page.wait(lambda: page.run(gap) <= 1)
-        page.run("document.getElementById('log').scrollTop = 100")
-        page.wait(lambda: page.run(gap) > 500)
+        # More than there are rows, of all heights.
+        send = (
+            "const text = document.getElementById('text');"
+            "for (let i = 1; i <= 200; i += 1) {"
+            "  text.value = `line\\n`.repeat(i % 9) + i;"
+            "  document.getElementById('composer').requestSubmit();"
+            "}"
+        )
+        for received in ("200", "400", "600", "800"):
+            page.run(send)
+            page.wait(lambda received=received: page.element("received").text == received)
+            page.wait(lambda: self.bodies()[-1].endswith("200"))
+            page.wait(lambda: page.run(gap) <= 1)
+        page.scroll("log", -2000)
+        page.wait(lambda: page.run(gap) > 1000)
+        read = page.run(
+            "const {left, top} = document.getElementById('log').getBoundingClientRect();"
+            "return document.elementFromPoint(left + 50, top + 100).closest('.entry')"
+        )
+        place = read.rect["y"]
         page.type("text", "last")
         page.wait(lambda: self.bodies()[-1], "last")
-        self.assertGreater(page.run(gap), 500)
+        self.assertGreater(page.run(gap), 1000)
+        self.assertAlmostEqual(read.rect["y"], place, delta=2)
+        page.scroll("log", 10**6)
+        page.wait(lambda: page.run(gap) <= 1)
+        page.type("text", "at the end")
+        page.wait(lambda: self.bodies()[-1], "at the end")
+        page.wait(lambda: page.run(gap) <= 1)
 
     def test_old_messages_are_cut(self) -> None:
         """When the messages of the log are too many bytes, the oldest keep their beginning only."""

@@ -99,6 +99,8 @@ export class Log {
     }
     this.showCounts();
     this.follow();
+    // Again in the next picture: rows that come into sight get their true height.
+    requestAnimationFrame(() => this.follow());
     const end = performance.now();
     this.restsUntil = end + REST * (end - begin);
   }
@@ -153,12 +155,14 @@ export class Log {
     setText('pause', this.isPaused ? `Resume (${number(this.total - this.drawn)} new)` : 'Pause');
   }
 
-  // Only a move upwards is a reader's: the end may move away by itself.
+  // A move upwards is a reader's: while the log follows, the browser makes none of its own (overflow-anchor), and
+  // rows that get their true height move the end downwards. Elsewhere the browser keeps in place what is read.
   scrolled() {
     const { scrollTop, scrollHeight, clientHeight } = this.box;
     if (scrollHeight - scrollTop - clientHeight < 24) this.isFollowing = true;
     else if (scrollTop < this.lastTop) this.isFollowing = false;
     this.lastTop = scrollTop;
+    this.box.classList.toggle('following', this.isFollowing);
   }
 
   refilter() {
@@ -177,7 +181,9 @@ export class Log {
 
   // To the end, unless somebody has scrolled away from it. It makes the browser lay out the rows, whose time counts.
   follow() {
-    if (this.isFollowing) this.box.scrollTop = this.box.scrollHeight;
+    if (!this.isFollowing) return;
+    this.box.scrollTop = this.box.scrollHeight;
+    this.lastTop = this.box.scrollTop;
   }
 
   /* --- What its reader does --- */
@@ -195,7 +201,6 @@ export class Log {
     this.rows.addEventListener('click', ({ target }) => this.press(target));
     this.box.addEventListener('keydown', (event) => this.move(event));
     this.box.addEventListener('scroll', () => this.scrolled(), { passive: true });
-    // Rows get their true height when they come into sight.
     const sizes = new ResizeObserver(() => this.follow());
     sizes.observe(this.box);
     sizes.observe(this.rows);

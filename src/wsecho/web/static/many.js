@@ -14,7 +14,7 @@
 const SLICE = 8; // milliseconds
 const MOST_WAITING = 64 * 1024; // bytes
 const LARGEST = 16 * 1024 ** 2;
-const LETTERS = 'abcdefghijklmnopqrstuvwxyz0123456789';
+const LETTERS = 'abcdefghijklmnopqrstuvwxyz 0123456789 ';
 
 export const MOST_MESSAGES = 1_000_000;
 export const MOST_BYTES = LARGEST;
