@@ -137,9 +137,10 @@ class LogTests(InABrowser):
             "  document.getElementById('composer').requestSubmit();"
             "}"
         )
+        count = page.element("received")
         for received in ("200", "400", "600", "800"):
             page.run(send)
-            page.wait(lambda received=received: page.element("received").text == received)
+            page.wait(lambda: count.text, received)
             page.wait(lambda: self.bodies()[-1].endswith("200"))
             page.wait(lambda: page.run(gap) <= 1)
         page.scroll("log", -2000)
