@@ -343,7 +343,7 @@ class ServedTests(ServedTestCase):
         await child.ended
 
     async def test_pause_on_systemds_socket(self) -> None:
-        """Accepting is paused and resumed on a unix socket that systemd handed over, too."""
+        """Accepting is paused and resumed on a unix socket that systemd handed over; it is not closed."""
         path = os.path.relpath(self.mktemp())
         handed = socket.socket(socket.AF_UNIX)
         self.addCleanup(handed.close)
@@ -360,6 +360,9 @@ class ServedTests(ServedTestCase):
         told = LineWatcher(child, b"admin on http://")
         await told.found
         admin = child.out.partition(b"admin on ")[2].partition(b"\n")[0].decode().rstrip("/")
+        status, refused = await self.ask("PUT", f"{admin}/api/listening", {"listening": False})
+        self.assertEqual(status, 409)
+        self.assertIn("pause accepting instead", refused["error"])
         paused = await self.ask("PUT", f"{admin}/api/accepting", {"accepting": False})
         self.assertEqual(paused, (200, {"accepting": False}))
         waiting = Deferred.fromCoroutine(open_websocket(self, f"ws+unix:{path}"))

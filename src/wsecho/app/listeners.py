@@ -237,13 +237,15 @@ class _SystemdsPort:
     systemd, which would start us again for a client that could not find it any more.
     """
 
+    is_handed_over = True
+    """Whoever connects waits, whatever this process does."""
+
     def __init__(self, port: Any) -> None:
         self.bare = self._port = port
         """Twisted's own port."""
 
     def startListening(self) -> None:
-        """Accept, after `stopListening`; before it Twisted has done so."""
-        self._port.startReading()
+        """Twisted has done so."""
 
     def stopListening(self) -> Deferred[None]:
         """Accept no more. Those who connect from now on wait for the next process that systemd starts."""

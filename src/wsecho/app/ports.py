@@ -46,11 +46,12 @@ class Ports:
     def close(self, servers: Sequence[_IsServer]) -> Deferred[None]:
         """Close the ports of servers; fails with `ListenError` when they could not be opened again."""
         closed = [(server, server.ports) for server in servers]
-        for port in (port for _, ports in closed for port in ports):
+        every = [port for _, ports in closed for port in ports]
+        if any(_is_handed_over(port) for port in every):
+            line = "a socket that was handed over cannot be closed and opened again; pause accepting instead"
+            return fail(ListenError(line))
+        for port in every:
             if isinstance(port, TcpPort) and not isinstance(port, UnixPort):
-                if port.port is None:
-                    line = "a socket that was handed over cannot be opened again; pause accepting instead"
-                    return fail(ListenError(line))
                 port.port = port.getHost().port  # type: ignore[no-untyped-call]
         self._closed, self.are_open = closed, False
         return gatherResults([maybeDeferred(server.close) for server in servers]).addCallback(lambda _: None)
@@ -70,6 +71,11 @@ class Ports:
                 await server.close()
             raise
         self.are_open = True
+
+
+def _is_handed_over(port: Any) -> bool:
+    # Of a socket that was adopted, Twisted knows no number.
+    return getattr(port, "is_handed_over", False) or (isinstance(port, TcpPort) and port.port is None)
 
 
 def _start_again(
