@@ -15,6 +15,7 @@ from wsecho.app.notify import notifier_from
 from wsecho.app.options import Options
 from wsecho.app.process import Process
 from wsecho.app.service import build_service, say_on_stderr
+from wsecho.app.steady import make_steady
 from wsecho.app.workers.supervisor import build_supervisor
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def makeService(options: Options, reactor: Any = None) -> WebSocketService | Sup
     if reactor is None:
         # Only now: importing it installs it, and twistd's --reactor chooses which.
         from twisted.internet import reactor
+    make_steady(reactor)
     configuration = options.configuration
     try:
         build: Any = build_service if configuration.workers == 1 else build_supervisor
