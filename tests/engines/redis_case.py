@@ -127,9 +127,14 @@ class Proxy:
         """Begin."""
         self._port = reactor.listenTCP(0, _SideFactory(self, True), interface="127.0.0.1")
 
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return int(self._port.getHost().port)
+
     def url(self, query: str = PATIENCE) -> str:
-        """Where it is."""
-        return f"redis://127.0.0.1:{self._port.getHost().port}/0?{query}"
+        """The same, as a URL."""
+        return f"redis://127.0.0.1:{self.port}/0?{query}"
 
     def release(self) -> None:
         """Pass on what was kept back, and keep nothing more."""

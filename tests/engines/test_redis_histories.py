@@ -81,9 +81,12 @@ class ReadingTests(SynchronousTestCase):
         self.assertEqual(len(store.asked), 1)
         store.answer()
         self.assertEqual(len(self.successResultOf(first).entries), 2)
-        self.clock.advance(0)
+        self.clock.advance(0.04)
+        self.assertEqual(len(store.asked), 1)
+        self.clock.advance(0.02)
         store.answer()
         self.assertEqual([len(self.successResultOf(one).entries) for one in later], [2, 3])
+        self.clock.advance(0.06)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_pages(self) -> None:
@@ -129,7 +132,7 @@ class ReadingTests(SynchronousTestCase):
         for one in asked:
             self.failureResultOf(one, ConnectionGone)
         again = histories.read("c", None)
-        self.clock.advance(0)
+        self.clock.advance(0.06)
         store.answer()
         self.successResultOf(again)
 

@@ -1,8 +1,8 @@
 """What is retained of a channel, read once for all who ask at the same time.
 
-Rules of this file: a channel is read by one at a time. Who asks meanwhile waits for the next reading, and
-shares it: when a thousand clients come back at once, Redis is asked for each channel, and not for each
-client.
+Rules of this file: a channel is read by one at a time, and not again at once. Who asks meanwhile waits for
+the next reading, and shares it: when a thousand clients come back at once, Redis is asked for each channel,
+and not for each client.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ from wsecho.hub.engine import EngineAway, Entry, History, Position
 
 __all__ = ["Histories"]
 
+#: Between two readings of a channel. Clients that come back after an outage do not come in one moment.
+_SECONDS_BETWEEN = 0.05
+
 
 class Histories:
     """Reads histories.
@@ -28,6 +31,7 @@ class Histories:
         self._store = store
         self._clock = clock
         self._asked: dict[str, list[tuple[Position | None, Deferred[History]]]] = {}
+        self._timers: set[Any] = set()
         self.readings = 0
         """How often a channel was read."""
 
@@ -40,19 +44,32 @@ class Histories:
             return deferred
         self._asked[channel] = [(since, deferred)]
         # All of this turn share one reading.
-        self._clock.callLater(0, self._begin, channel)
+        self._later(0, channel)
         return deferred
+
+    def _later(self, delay: float, channel: str) -> None:
+        def due() -> None:
+            self._timers.discard(timer)
+            self._begin(channel)
+
+        timer: Any = self._clock.callLater(delay, due)
+        self._timers.add(timer)
 
     def stop(self) -> None:
         """Fail all who wait."""
+        for timer in self._timers:
+            timer.cancel()
+        self._timers.clear()
         waiting, self._asked = self._asked, {}
         for asked in waiting.values():
             for _, deferred in asked:
                 _fire(deferred, None, EngineAway("the engine has stopped"))
 
     def _begin(self, channel: str) -> None:
-        asked = self._asked.get(channel)
-        if asked is None:
+        asked = self._asked[channel]
+        if not asked:
+            # Nobody came in the meantime: the next who does is served at once.
+            del self._asked[channel]
             return
         taken = asked[:]
         asked.clear()
@@ -62,10 +79,8 @@ class Histories:
     def _ended(
         self, result: Any, channel: str, taken: list[tuple[Position | None, Deferred[History]]]
     ) -> None:
-        if self._asked.get(channel):
-            self._clock.callLater(0, self._begin, channel)
-        else:
-            self._asked.pop(channel, None)
+        if channel in self._asked:
+            self._later(_SECONDS_BETWEEN, channel)
         for since, deferred in taken:
             if isinstance(result, tuple):
                 entries, newest = result
