@@ -90,6 +90,10 @@ class WalkTests(SynchronousTestCase):
         self.assertEqual(self.walk(page), f"$ echo a; echo b >&2\necho '{log}'\na\nb\n{log}\n")
         self.assert_noticed(page.replace("a\nb\n```", "a\n```"), "the page shows another output:\na\n")
 
+    def test_no_end_of_line(self) -> None:
+        """The last line of an output need not have an end."""
+        self.walk("```shell\nprintf 'a\\nb'\n```\n\n```text\na\nb\n```\n")
+
     def test_one_terminal(self) -> None:
         """A command finds what the one before it left: variables and folders."""
         self.walk("```shell\nx=1; cd /\n```\n\n```shell\necho $x $PWD\n```\n\n```text\n1 /\n```\n")

@@ -85,6 +85,7 @@ class Terminal:
             # So that Ctrl-C reaches it and what it runs, and nobody else.
             start_new_session=True,
         )
+        self._clipboard = tempfile.TemporaryDirectory(prefix="wsecho-walk-")
         self._end = f"end of the command {os.urandom(8).hex()}"
         self._lines: list[str] = []
         self._seen = 0
@@ -105,7 +106,7 @@ class Terminal:
     def written(self) -> str:
         """All that was written so far."""
         with self._news:
-            return "".join(line for line in self._lines if not line.startswith(self._end))
+            return "".join(line for line in self._lines if self._end not in line)
 
     def listens(self, times: int = 1) -> bool:
         """Wait until servers said so as often, or what was pasted has ended; tell whether they did."""
@@ -114,9 +115,7 @@ class Terminal:
             return sum(LISTENING.search(line) is not None for line in self._lines)
 
         def is_clear() -> bool:
-            return listening() >= times or any(
-                line.startswith(self._end) for line in self._lines[self._seen :]
-            )
+            return listening() >= times or any(self._end in line for line in self._lines[self._seen :])
 
         with self._news:
             self._news.wait_for(is_clear, TIMEOUT)
@@ -125,11 +124,10 @@ class Terminal:
     def type(self, text: str) -> None:
         """Paste text, and do not wait for what it does."""
         assert self._shell.stdin is not None
-        with tempfile.NamedTemporaryFile("w", suffix=".sh", delete=False, encoding="utf-8") as pasted:
-            pasted.write(text)
-        name = shlex.quote(pasted.name)
         # In a file of its own, so that no command reads the commands after it from the standard input.
-        self._shell.stdin.write(f". {name} </dev/null; echo {self._end} $?; rm {name}\n")
+        pasted = Path(self._clipboard.name, "pasted.sh")
+        pasted.write_text(text, encoding="utf-8")
+        self._shell.stdin.write(f". {shlex.quote(str(pasted))} </dev/null; echo {self._end} $?\n")
         self._shell.stdin.flush()
 
     def result(self) -> tuple[int, str]:
@@ -144,17 +142,16 @@ class Terminal:
 
             def is_over() -> bool:
                 marks[:] = [
-                    place
-                    for place, line in enumerate(self._lines[begin:], begin)
-                    if line.startswith(self._end)
+                    place for place, line in enumerate(self._lines[begin:], begin) if self._end in line
                 ]
                 return bool(marks) or self._is_gone
 
             if not self._news.wait_for(is_over, TIMEOUT) or not marks:
                 raise WalkError(f"it did not end within {TIMEOUT} seconds:\n{''.join(self._lines[begin:])}")
             self._seen = marks[0] + 1
-            status = int(self._lines[marks[0]].removeprefix(self._end))
-            return status, "".join(self._lines[begin : marks[0]])
+            # What was written may lack the end of its last line.
+            rest, _, status = self._lines[marks[0]].partition(self._end)
+            return int(status), "".join([*self._lines[begin : marks[0]], rest])
 
     def interrupt(self) -> None:
         """Press Ctrl-C."""
@@ -165,6 +162,7 @@ class Terminal:
         with suppress(ProcessLookupError):
             os.killpg(self._shell.pid, signal.SIGKILL)
         self._shell.wait(TIMEOUT)
+        self._clipboard.cleanup()
         for stream in (self._shell.stdin, self._shell.stdout):
             assert stream is not None
             with suppress(OSError):
