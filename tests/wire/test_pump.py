@@ -331,12 +331,53 @@ if native is not None:
 
         def test_gone(self) -> None:
             """So is one whose peer is gone, with what it sent before unread: the transport reads that."""
-            member = self.member()
+            member, _ = self.member(), self.member()
             member.peer.send(frame(TEXT, b"last"))
             member.peer.close()
             self.pump.turn()
             self.assertTrue(member.link.reads)
             self.assertEqual(member.ours.recv(100), frame(TEXT, b"last"))
+
+        def test_gone_and_alone(self) -> None:
+            """Of one that is the only one, the pump reads that, before it is given back."""
+            member = self.member()
+            member.peer.send(frame(TEXT, b"last"))
+            member.peer.close()
+            self.pump.turn()
+            self.pump.turn()
+            self.assertEqual(member.owner.told, [(b"last", False)])
+            self.assertTrue(member.link.reads)
+
+        def test_one_left(self) -> None:
+            """Whoever comes, pauses and leaves: those who read are read, and nobody else, also when only
+            one is left."""
+            one, two, three = (self.member() for _ in range(3))
+
+            def told() -> list[int]:
+                for member in (one, two, three):
+                    member.owner.told.clear()
+                    member.peer.send(frame(TEXT, b"x"))
+                for _ in range(3):
+                    self.pump.turn()
+                return [len(member.owner.told) for member in (one, two, three)]
+
+            self.assertEqual(told(), [1, 1, 1])
+            one.lane.pause()
+            two.lane.pause()
+            self.assertEqual([told(), told()], [[0, 0, 1], [0, 0, 1]])
+            three.lane.pause()
+            self.assertEqual(told(), [0, 0, 0])
+            two.lane.resume()
+            self.assertEqual(told()[1:], [4, 0])
+            one.lane.resume()
+            self.assertEqual(told()[1:], [1, 0])
+            two.lane.close()
+            self.assertEqual(told(), [1, 0, 0])
+            one.lane.abandon()
+            self.assertEqual(told(), [0, 0, 0])
+            three.lane.resume()
+            self.assertGreater(told()[2], 0)
+            self.assertEqual(told(), [0, 0, 1])
 
         def test_closed_in_a_message(self) -> None:
             """When a program closes while it handles a message, the rest goes to the protocol, and only then

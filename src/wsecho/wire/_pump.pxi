@@ -13,6 +13,8 @@ cdef class Pump:
 
     cdef int epoll
     cdef list lanes, free, generations, pending
+    cdef Py_ssize_t watched
+    cdef Lane sole
     cdef uint8_t *buffer
     cdef readonly bint is_turning
 
@@ -96,19 +98,28 @@ cdef class Pump:
         if lane_epoll_add(self.epoll, lane.fd, <uint64_t>lane.generation << 32 | lane.index) < 0:
             return False
         lane.is_watched = True
+        self.watched += 1
+        self.sole = lane if self.watched == 1 else None
         return True
 
     cdef int unwatch(self, Lane lane) except -1:
         if lane.is_watched:
-            lane.is_watched = False
+            self.unmark(lane)
             if self.epoll >= 0:
                 lane_epoll_remove(self.epoll, lane.fd)
         return 0
 
+    cdef void unmark(self, Lane lane):
+        lane.is_watched = False
+        self.watched -= 1
+        # With one left, it is known when it has been read.
+        self.sole = None
+
     cdef int forget(self, Lane lane) except -1:
         """Drop what is known of a lane; an event of it that is on its way already means nobody."""
         lane.pump = None
-        lane.is_watched = False
+        if lane.is_watched:
+            self.unmark(lane)
         self.lanes[lane.index] = None
         self.generations[lane.index] = (<uint32_t>self.generations[lane.index] + 1) & 0xFFFFFFFF
         self.free.append(lane.index)
@@ -144,6 +155,7 @@ cdef class Pump:
                 lane.is_watched = False
                 lane.fd = -1
         self.lanes, self.free, self.generations, self.pending = [], [], [], []
+        self.watched, self.sole = 0, None
 
     # -- a turn --------------------------------------------------------------------------------------------------
 
@@ -177,7 +189,16 @@ cdef class Pump:
         cdef list pending
         if self.epoll < 0:
             return 0
-        n = lane_epoll_ready(self.epoll, events)
+        lane = self.sole
+        if lane is not None:
+            # Nobody else can be meant: asking who it is would be a third of the system calls.
+            n = 0
+            try:
+                self.read(lane)
+            except Exception:
+                self.broke(lane)
+        else:
+            n = lane_epoll_ready(self.epoll, events)
         for i in range(n):
             index = <uint32_t>events[i].number
             found = self.lanes[index] if index < <size_t>len(self.lanes) else None
@@ -194,6 +215,8 @@ cdef class Pump:
                     self.read(lane)
             except Exception:
                 self.broke(lane)
+            if self.watched == 1 and lane.is_watched and lane.pump is self:
+                self.sole = lane
         while self.pending:
             pending = self.pending
             self.pending = []
