@@ -313,6 +313,13 @@ class SetupTests(InABrowser):
         page.pick("theme", "auto")
         self.assertEqual(page.run(background), light)
 
+    def test_failure(self) -> None:
+        """An error of the page itself is shown in one line, on top."""
+        self.page.run("setTimeout(() => { throw new Error('oh dear'); })")
+        line = "The page has failed: Uncaught Error: oh dear. Reload it."
+        self.page.wait(lambda: self.page.element("failure").text, line)
+        self.assertIn("oh dear", self.page.console[0]["message"])
+
     def test_only_this_server(self) -> None:
         """Whatever the page fetches, it fetches from where it came."""
         page = self.page
@@ -341,6 +348,30 @@ class PlotTests(InABrowser):
         page.wait(lambda: page.run(drawn) != "")
         rates = "return document.querySelector('#rate-plot .canvas').getAttribute('aria-label')"
         page.wait(lambda: "; received " in page.run(rates))
+
+    def test_lines_stand_out(self) -> None:
+        """In both schemes, lines stand out from their background by 3:1 at least (WCAG 1.4.11), and differ in
+        more than colour."""
+        page = self.page
+        for scheme in ("light", "dark"):
+            page.prefer(scheme)
+            ratios = page.run(
+                "const luminance = (colour) => colour.match(/[0-9.]+/g).slice(0, 3).map((part) => part / 255)"
+                "  .map((part) => (part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4))"
+                "  .reduce((sum, part, index) => sum + part * [0.2126, 0.7152, 0.0722][index], 0);"
+                "const card = luminance(getComputedStyle(document.querySelector('.plots')).backgroundColor);"
+                "return [...document.querySelectorAll('.plots .series')].map((one) => {"
+                "  const line = luminance(getComputedStyle(one).stroke);"
+                "  return (Math.max(line, card) + 0.05) / (Math.min(line, card) + 0.05);"
+                "});"
+            )
+            self.assertEqual(len(ratios), 8)
+            self.assertGreaterEqual(min(ratios), 3, scheme)
+        dashes = page.run(
+            "return [...document.querySelectorAll('#latency-plot .canvas .series')]"
+            "  .map((one) => getComputedStyle(one).strokeDasharray)"
+        )
+        self.assertEqual(len(set(dashes)), 2)
 
     def test_no_latency_on_broadcast(self) -> None:
         """Where nothing comes back, nothing is measured, and the plot says so."""

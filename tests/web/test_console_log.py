@@ -96,6 +96,22 @@ class LogTests(InABrowser):
         read = "const done = arguments[0]; navigator.clipboard.readText().then(done, (e) => done(String(e)));"
         self.assertEqual(page.chrome.execute_async_script(read), text)
 
+    def test_copy_without_clipboard(self) -> None:
+        """Where browsers have no clipboard for pages, over http from elsewhere, copying goes another way."""
+        page = self.page
+        page.type("text", "one")
+        page.wait(lambda: len(page.messages), 2)
+        page.run("Object.defineProperty(navigator, 'clipboard', {value: undefined})")
+        page.run(
+            "window.copies = [];"
+            "document.addEventListener('copy', () => copies.push(document.activeElement.value));"
+            "document.querySelector('#entries > :last-child').focus()"
+        )
+        page.press(Keys.TAB, Keys.ENTER)
+        page.wait(lambda: page.run("return document.getElementById('copied').textContent"), "Copied")
+        self.assertEqual(page.run("return copies"), ["one"])
+        self.assertEqual(page.focused.get_attribute("class"), "copy")
+
     def test_keys(self) -> None:
         """Arrow keys go from entry to entry; Tab reaches the buttons of one entry and then leaves the log."""
         page = self.page
