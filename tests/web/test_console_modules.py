@@ -239,6 +239,56 @@ class MeasureTests(InABrowser):
         self.assertEqual(early, late)
 
 
+class ConnectionTests(InABrowser):
+    """static/connection.js, with a WebSocket of the test's."""
+
+    def test_abandoned(self) -> None:
+        """What an abandoned connection does later is not taken for the doing of the next one."""
+        told = self.page.imported(
+            "connection.js",
+            "const sockets = [];"
+            "const Real = WebSocket;"
+            "window.WebSocket = class extends EventTarget {"
+            "  constructor() { super(); sockets.push(this); }"
+            "  close() {}"
+            "  tell(name, more) { this.dispatchEvent(Object.assign(new Event(name), more)); }"
+            "};"
+            "const told = [];"
+            "const connection = new its.Connection({"
+            "  changed() { told.push(connection.state); },"
+            "  received(data) { told.push(data); },"
+            "  closed({how, code}) { told.push(`${how} ${code}`); },"
+            "});"
+            "const over = {code: 1000, reason: '', wasClean: true};"
+            "connection.open('ws://h.example/');"
+            "sockets[0].tell('open');"
+            "connection.close();"
+            "connection.close();"
+            "connection.open('ws://h.example/');"
+            "sockets[0].tell('message', {data: 'late'});"
+            "sockets[0].tell('close', over);"
+            "sockets[1].tell('open');"
+            "sockets[1].tell('message', {data: 'in time'});"
+            "sockets[1].tell('close', over);"
+            "window.WebSocket = Real;"
+            "return told;",
+        )
+        first = ["connecting", "open", "closing", "abandoned 1006", "closed"]
+        self.assertEqual(told, [*first, "connecting", "open", "in time", "closed 1000", "closed"])
+
+    def test_not_open(self) -> None:
+        """Nothing is sent without a connection, and one that was cancelled is no failure."""
+        self.assertEqual(
+            self.page.imported("connection.js", "new its.Connection({}).send('x')"),
+            {"error": "Not connected."},
+        )
+        self.page.run("document.getElementById('toggle').click(); document.getElementById('toggle').click()")
+        self.page.wait_for_state("Not connected")
+        self.page.wait(lambda: self.page.element("toggle").text, "Connect")
+        self.assertEqual(self.page.lines, [])
+        self.assertIn("closed before the connection", self.page.console[0]["message"])
+
+
 class RunTests(InABrowser):
     """static/many.js: how many messages go."""
 
