@@ -311,3 +311,21 @@ class RunTests(InABrowser):
             "return run.start().then(({messages, why}) => [messages, why, Math.max(...most), emptied > 3]);",
         )
         self.assertEqual(sent, [300, "done", 66_000, True])
+
+    def test_interval(self) -> None:
+        """By interval, no message goes before its time; while the timer is late, none is left out."""
+        times = self.page.imported(
+            "many.js",
+            "const connection = {state: 'open', bufferedAmount: 0, send() {}};"
+            "const times = [];"
+            "const begin = performance.now();"
+            "const run = new its.Run({connection, count: 6, interval: 20, next: () => 'x',"
+            "  sent() { times.push(performance.now() - begin); }});"
+            "setTimeout(() => { while (performance.now() - begin < 70); }, 10);"
+            "return run.start().then(() => times);",
+        )
+        self.assertEqual(len(times), 6)
+        for number, time in enumerate(times):
+            self.assertGreaterEqual(time, 20 * number)
+        # The three that were due are sent at once.
+        self.assertLess(times[3] - times[1], 20)
