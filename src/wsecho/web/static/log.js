@@ -15,6 +15,7 @@ const KEPT = 5000; // entries that a filter can bring back
 const SHOWN = 500; // rows
 const KEPT_BYTES = 32 * 1024 ** 2; // of the messages of all entries
 const REST = 4; // so many times what the rows took, until the next ones
+const LAG = 25; // milliseconds: an echo that is near comes before the browser is busy with rows, and is measured right
 const READ_OUT = 5; // entries in a second that a screen reader can tell
 
 export class Log {
@@ -83,9 +84,7 @@ export class Log {
       this.isScheduled = false;
       this.draw();
     });
-    const rest = this.restsUntil - performance.now();
-    if (rest > 0) setTimeout(draw, rest);
-    else draw();
+    setTimeout(draw, Math.max(LAG, this.restsUntil - performance.now()));
   }
 
   draw() {
