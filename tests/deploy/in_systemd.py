@@ -223,6 +223,11 @@ def check(machine: Machine) -> None:
     long = sh(f"python3 /opt/silent 'systemctl stop wsecho'; {show}=Result")
     holds("a drain may be longer than TimeoutStopSec", long, lambda said: 7 < seconds(said) < 11)
     holds("and is no failure", long, lambda said: "Result=success" in said)
+    machine.start_with(f"{PLAIN} --workers=2")
+    workers = sh(
+        f"{show}=StatusText; {talk} ws://echo.example.com:9000/ 'systemctl restart wsecho'; {show}=Result"
+    )
+    holds("several workers serve", workers, lambda said: "closed with 1001" in said and "success" in said)
     exposure = sh("systemd-analyze security wsecho --no-pager | tail -1")
     holds("systemd measures an exposure below 1", exposure, lambda said: "service: 0." in said)
     print(exposure.partition("\n")[0])
