@@ -532,6 +532,12 @@ class EnvelopeClientTests(ClientTestCase):
         for one in waiting:
             one.addErrback(lambda _: None)
 
+    def test_global_reactor(self) -> None:
+        """Without a reactor it is the program's."""
+        from twisted.internet import reactor
+
+        self.assertIs(EnvelopeClient(URL)._reactor, reactor)
+
     def test_bad_messages(self) -> None:
         """What cannot be sent raises, and waits for nothing."""
         client = self.client()

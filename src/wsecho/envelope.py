@@ -354,8 +354,6 @@ class EnvelopeClient:
 
     def message_arrived(self, connection: Any, payload: bytes, is_binary: bool) -> None:
         """Read an envelope; what is none ends the connection."""
-        if connection.websocket_protocol_in_use != SUBPROTOCOL:
-            return
         try:
             if is_binary:
                 raise ValueError("binary")
@@ -455,14 +453,12 @@ class EnvelopeClient:
     # -- publishing ------------------------------------------------------------------------------------------
 
     def _send_pending(self) -> None:
-        retry, self._retry = self._retry, None
-        if retry is not None and retry.active():
-            retry.cancel()
+        self._retry = None
         for one in list(self._pending.values()):
             if one.was_sent and not self._has_history:
                 del self._pending[one.message_id]
                 one.done.errback(Unsure("", "the connection was lost before the acknowledgement"))
-            elif self._is_welcome:
+            else:
                 self._send(one)
 
     def _send(self, one: _Pending) -> None:

@@ -110,6 +110,13 @@ class MemoryEngineTests(SynchronousTestCase):
         self.publish(engine, "x" * (2 * SHORT - OVERHEAD), "c")
         self.assertEqual((self.kept(engine, "a"), self.kept(engine, "b")), ([], [b"5"]))
 
+    def test_bound_in_bytes_of_short_histories(self) -> None:
+        """What a channel has forgotten by itself is passed over when the oldest is looked for."""
+        engine = self.engine(Retention(1), most_bytes=2 * SHORT)
+        for channel, payload in ("a1", "a2", "b3", "c4"):
+            self.publish(engine, payload, channel)
+        self.assertEqual([self.kept(engine, name) for name in "abc"], [[], [b"3"], [b"4"]])
+
     def test_larger_than_the_bound(self) -> None:
         """A message that is larger than all histories may be is delivered, and not kept."""
         engine = self.engine(Retention(100), most_bytes=SHORT)

@@ -53,6 +53,14 @@ class AnnouncerTests(SynchronousTestCase):
         self.announcer.came("node-1")
         self.assertEqual(self.told[-1][0], "join")
 
+    def test_window(self) -> None:
+        """Who comes once a second is told each time, however large the channel."""
+        self.listeners = DELIVERIES_PER_SECOND
+        for number in range(3):
+            self.announcer.came(f"node-{number}")
+            self.clock.advance(1)
+        self.assertEqual([kind for kind, _ in self.told], ["join"] * 3)
+
     def test_large_channel(self) -> None:
         """Where one notice already costs more than a second's worth, what follows waits the longer."""
         self.listeners = 5 * DELIVERIES_PER_SECOND

@@ -432,6 +432,14 @@ class SlowTests(EnvelopeTestCase):
             got = said(peer, "message", "offset")
             self.assertEqual(sum(said(peer, "dropped", "count")), 151 - len(got))
 
+    def test_closed_before_it_is_told(self) -> None:
+        """Who is closed before it reads is told of no drops behind the Close."""
+        peer = self.slow(SlowConsumer.DROP_NEWEST)
+        peer.protocol.sendClose(1000)
+        peer.transport.read()
+        self.assertEqual(said(peer, "dropped", "count"), [])
+        self.assertEqual(peer.frames[-1].opcode, 8)
+
     def test_answers_are_not_dropped(self) -> None:
         """Who does not read its answers is not read; each comes, and no more than the send queue waits."""
         factory = self.served(slow_consumer=SlowConsumer.DROP_NEWEST, send_queue=2000, ping_interval=0)
@@ -526,6 +534,67 @@ class FarTests(EnvelopeTestCase):
             broker.pump()
             self.assertEqual(said(peer, "message", "offset"), list(range(1, between + 2)))
             self.assertEqual(said(peer, "gap", "offset"), [])
+
+    def test_in_both(self) -> None:
+        """What is in the history and arrives as well comes once."""
+        broker, (factory,) = self.far(size=1000)
+        first = self.opened(broker, factory)
+        publish(first, "0")
+        broker.pump()
+        epoch = said(first, "message", "epoch")[0]
+        for number in range(1, 6):
+            publish(first, str(number), number)
+        peer = self.opened(broker, factory, resume(epoch, 0), pump=False)
+        broker.pump()
+        self.assertEqual(said(peer, "message", "offset"), [1, 2, 3, 4, 5, 6])
+        self.assertEqual(said(peer, "gap", "offset"), [])
+
+    def test_forgotten_meanwhile(self) -> None:
+        """A history that is gone when it is asked for again, with its epoch, is a gap."""
+        broker, (factory,) = self.far(size=1000)
+        first = self.opened(broker, factory)
+        publish(first, "0")
+        broker.pump()
+        epoch = said(first, "message", "epoch")[0]
+        for number in range(1, MOST_EARLY + 10):
+            publish(first, str(number), number)
+        peer = self.opened(broker, factory, resume(epoch, 0), pump=False)
+        questions = factory.broadcast.relay.engine.questions
+        for _ in range(1000):
+            broker.pump(1)
+            self.clock.advance(0)
+            if len(questions) == 2:
+                break
+        self.assertEqual(len(questions), 2)
+        broker.storage.stop()
+        broker.storage.start(broker)
+        broker.pump()
+        ((told_epoch, offset),) = said(peer, "gap", "epoch", "offset")
+        self.assertNotEqual(told_epoch, epoch)
+        self.assertEqual(offset, 0)
+
+    def test_presence_unknown(self) -> None:
+        """While the number cannot be asked for, the welcome does without."""
+        broker, (factory,) = self.far()
+        self.opened(broker, factory)
+        factory.broadcast.relay.engine.failure = EngineError("no")
+        peer = self.opened(broker, factory)
+        self.assertEqual(said(peer, "welcome", "presence"), [None])
+        self.assertEqual(said(peer, "presence", "count"), [])
+
+    def test_bug_in_the_history(self) -> None:
+        """An exception of an engine's is logged, and the client may try again."""
+        broker, (factory,) = self.far(size=10)
+        self.opened(broker, factory)
+        for leaves in (False, True):
+            factory.broadcast.relay.engine.failure = ZeroDivisionError()
+            peer = self.opened(broker, factory, resume("e", 1), pump=False)
+            if leaves:
+                peer.leave()
+            broker.pump()
+            reason = EndReason.PEER_GONE if leaves else EndReason.ENGINE_AWAY
+            self.assertEqual(peer.protocol.end.reason, reason)
+            self.assertGreaterEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_engine_fails(self) -> None:
         """A publication that the engine did not take is answered with an error that says what to do."""

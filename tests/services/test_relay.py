@@ -303,6 +303,27 @@ class RelayTests(EnvelopeTestCase):
         self.assertEqual((text.count(b'"join"'), text.count(b'"leave"')), (1, 1))
         self.assertEqual(len(factory.broadcast.relay.engine.members["c"]), 1)
 
+    def test_stopped_while_subscribing(self) -> None:
+        """A relay may be stopped while a channel is subscribed to, and while one is listened to."""
+        broker, (factory,) = self.far()
+        self.opened(broker, factory, "/broadcast/d")
+        self.clock.advance(LINGER_SECONDS)
+        peer = self.opening(factory)
+        relay = factory.broadcast.relay
+        relay.stop()
+        relay.engine.failure = EngineAway("stopped")
+        broker.pump()
+        self.assertEqual(peer.answer.status, "HTTP/1.1 503 Service Unavailable")
+
+    def test_presence_elsewhere(self) -> None:
+        """What changed elsewhere is of no interest where nobody speaks envelopes."""
+        broker, (factory,) = self.far()
+        peer = self.opened(broker, factory)
+        factory.broadcast.relay.presence_changed("c", 5)
+        Relay(factory.broadcast.hub, factory.broadcast.relay.engine).presence_changed("c", 5)
+        self.clock.advance(2)
+        self.assertEqual(peer.frames, [])
+
     def test_local_engine_needs_no_clock(self) -> None:
         """A program that has no engine needs none of this."""
         service = BroadcastService()

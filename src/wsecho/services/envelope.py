@@ -155,8 +155,7 @@ class EnvelopeMember:
             start = Position(history.position.epoch, history.position.offset - len(history.entries))
         position = None if history.position is None else start
         self._begin(position, history.is_whole, history.entries)
-        if self._connection is not None:
-            self._connection.resume_reading()
+        self._connection.resume_reading()
 
     def _cannot_resume(self, failure: Failure) -> None:
         if not isinstance(failure.value, EngineError):
@@ -201,8 +200,6 @@ class EnvelopeMember:
 
     def deliver(self, publication: Any) -> None:
         """Take a publication in its place, or leave it to the replay."""
-        if self._connection is None:
-            return
         position = publication.entry.position
         if not self._is_live:
             self._keep(publication)

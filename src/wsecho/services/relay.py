@@ -59,6 +59,10 @@ def _now(deferred: Deferred[Any]) -> Any:
     return found[0] if found else None
 
 
+def _nobody_cares(channel: str) -> None:
+    """Nobody wants to know."""
+
+
 class _Subscription:
     """A channel of a shared engine that somebody here is on, was on, or is about to be on."""
 
@@ -85,7 +89,7 @@ class Relay:
         self.engine: Any = IEngine(engine)
         self.counts: Counter[str] = Counter()
         """What happened, by name of ``ENGINE_EVENTS``; what the engine counts itself is not among it."""
-        self.on_presence: Callable[[str], object] | None = None
+        self.on_presence: Callable[[str], object] = _nobody_cares
         """Called with the name of a channel whose number of members changed elsewhere."""
         self._replayed: dict[tuple[str, Position | None], Relayed] = {}
         self._replayed_bytes = 0
@@ -152,8 +156,8 @@ class Relay:
 
     def _not_subscribed(self, failure: Failure, channel: str, subscription: _Subscription) -> None:
         self._cancel(subscription)
-        if self._subscriptions.get(channel) is subscription:
-            del self._subscriptions[channel]
+        # Gone already, when the relay was stopped.
+        self._subscriptions.pop(channel, None)
         waiting, subscription.waiting = subscription.waiting, []
         for deferred in waiting:
             deferred.errback(failure)
@@ -295,8 +299,7 @@ class Relay:
 
     def presence_changed(self, channel: str, count: int) -> None:
         """See `IEngineListener`."""
-        if self.on_presence is not None:
-            self.on_presence(channel)
+        self.on_presence(channel)
 
     def _members(self) -> Iterator[IMember]:
         return (member for channel in self.hub for member in self.hub.on(channel))
