@@ -48,6 +48,21 @@ class ChoiceTests(SynchronousTestCase):
             self.assertIn(self.compiled_part(), ("True\n", "False\n"))
 
 
+class OpensslTests(SynchronousTestCase):
+    """Whether lanes do TLS."""
+
+    def test_no_addresses(self) -> None:
+        """They do not where nobody knows where OpenSSL is."""
+        self.patch(lane, "openssl_addresses", lambda: None)
+        self.assertFalse(lane._finds_openssl())
+
+    def test_no_compiled_part(self) -> None:
+        """Nor without a compiled part, or with one from before it could."""
+        for native in (None, object()):
+            self.patch(lane, "native", native)
+            self.assertFalse(lane._finds_openssl())
+
+
 class ClassTests(SynchronousTestCase):
     """What is remembered of classes of connections."""
 

@@ -3,6 +3,7 @@ another."""
 
 import contextlib
 import os
+import select
 import socket
 import struct
 from typing import Any
@@ -190,8 +191,6 @@ if native is not None:
                 self.members_ready()
 
         def members_ready(self) -> None:
-            import select
-
             if not select.select([self.pump], [], [], 0)[0]:
                 raise BlockingIOError
 
@@ -378,6 +377,19 @@ if native is not None:
             three.lane.resume()
             self.assertGreater(told()[2], 0)
             self.assertEqual(told(), [0, 0, 1])
+
+        def test_closed(self) -> None:
+            """A connection that closes, in a message or outside, makes the pump readable no more, although
+            its socket lives on."""
+            inside, outside = self.member(), self.member()
+            inside.owner.do = lambda *message: inside.lane.close()
+            outside.lane.close()
+            inside.peer.send(frame(TEXT, b"one"))
+            self.pump.turn()
+            for member in (inside, outside):
+                self.assertFalse(member.lane.is_in_pump)
+                member.peer.send(frame(TEXT, b"for the transport"))
+            self.assertEqual(select.select([self.pump], [], [], 0)[0], [])
 
         def test_closed_in_a_message(self) -> None:
             """When a program closes while it handles a message, the rest goes to the protocol, and only then

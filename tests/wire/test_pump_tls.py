@@ -4,6 +4,7 @@ of what is not bytes."""
 import contextlib
 import gc
 import os
+import select
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -407,6 +408,8 @@ if seals:
             self.assertTrue(member.link.reads)
             member.lane.send(b"two", False)
             self.assertEqual(member.link.queued, b"\x81\x03two")
+            member.peer.send(b"for the transport")
+            self.assertEqual(select.select([self.pump], [], [], 0)[0], [])
 
         def test_refused_in_a_message(self) -> None:
             """So it is when the program has answered a message, and what came behind it is told of first."""

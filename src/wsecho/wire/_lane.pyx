@@ -300,7 +300,7 @@ cdef class Lane:
     cdef object method
     cdef uint64_t limit
     cdef size_t cork_size, window
-    cdef int fd
+    cdef int fd, watched_fd
     cdef uint32_t index, generation, utf8
     cdef bint open, held, paused, queued, spilled, may_echo, echoes, unusual, is_pending, is_watched
     cdef uint8_t early_size

@@ -98,6 +98,7 @@ cdef class Pump:
         if lane_epoll_add(self.epoll, lane.fd, <uint64_t>lane.generation << 32 | lane.index) < 0:
             return False
         lane.is_watched = True
+        lane.watched_fd = lane.fd
         self.watched += 1
         self.sole = lane if self.watched == 1 else None
         return True
@@ -106,7 +107,8 @@ cdef class Pump:
         if lane.is_watched:
             self.unmark(lane)
             if self.epoll >= 0:
-                lane_epoll_remove(self.epoll, lane.fd)
+                # Not lane.fd: a lane that writes no more has forgotten that.
+                lane_epoll_remove(self.epoll, lane.watched_fd)
         return 0
 
     cdef void unmark(self, Lane lane):
