@@ -200,7 +200,11 @@ class Page:
     def wait(self, seen: Callable[[], object], expected: object = True) -> None:
         """Wait until `seen` returns `expected`; AssertionError with both when that takes too long."""
         try:
-            WebDriverWait(self.chrome, TIMEOUT, poll_frequency=0.05).until(lambda _: seen() == expected)
+            # The last line of a log that has none yet.
+            waiting = WebDriverWait(
+                self.chrome, TIMEOUT, poll_frequency=0.05, ignored_exceptions=(IndexError,)
+            )
+            waiting.until(lambda _: seen() == expected)
         except TimeoutException:
             raise AssertionError(f"the page shows {seen()!r}, not {expected!r}") from None
 
@@ -221,12 +225,17 @@ class Page:
         self.chrome.find_element(By.CSS_SELECTOR, f'input[value="{value}"]').click()
 
     def connect(self, service: str = "echo", channel: str = "") -> None:
-        """Connect to a service, and wait until it is done."""
+        """Connect to a service, and wait until it is done and the log says so."""
+        before = self._times_connected()
         self.choose(service)
         if channel:
             self.element("channel").send_keys(channel)
         self.element("toggle").click()
         self.wait_for_state("Connected")
+        self.wait(lambda: self._times_connected() > before)
+
+    def _times_connected(self) -> int:
+        return sum(line.body.startswith("Connected to ") for line in self.lines)
 
     def type(self, field: str, text: str) -> None:
         """Write into a field and press Enter; a line end in the text is typed as Shift+Enter."""

@@ -133,7 +133,7 @@ class ConnectionTests(InABrowser):
         self.page.connect()
         self.server.close()
         self.page.wait_for_state("Closed: 1001")
-        self.assertIn("Closed: 1001 Going Away, \u201c", self.page.lines[-1].body)
+        self.page.wait(lambda: self.page.lines[-1].body.startswith("Closed: 1001 Going Away, \u201c"))
 
     def test_no_server(self) -> None:
         """A connection that cannot be made is told as such, and can be tried again."""

@@ -164,6 +164,20 @@ class MeasureTests(InABrowser):
         )
         self.assertEqual(kept, [100_000, 2000, 5, True])
 
+    def test_short_connection(self) -> None:
+        """What passes between two looks is measured, also when the connection has ended since."""
+        shown = self.page.imported(
+            "measure.js",
+            "const measurements = new its.Measurements({state: 'closed', bufferedAmount: 0});"
+            "measurements.opened(true);"
+            "measurements.message('sent', 'x');"
+            "measurements.message('received', 'x');"
+            "measurements.tick(performance.now() + 100);"
+            "return [measurements.rates.last.every((one) => one > 0),"
+            "  document.getElementById('latency-last').textContent.endsWith('s')];",
+        )
+        self.assertEqual(shown, [True, True])
+
     def test_ring(self) -> None:
         """A full ring forgets the oldest; ranges are of what is recent, and gaps count for nothing."""
         seen = self.page.imported(

@@ -98,11 +98,13 @@ export class Measurements {
   tick(now) {
     const seconds = (now - this.lastTick) / 1000;
     this.lastTick = now;
-    const isConnected = this.connection.state !== 'closed';
-    const rates = isConnected ? [this.counts.sent / seconds, this.counts.received / seconds] : [null, null];
+    const { sent, received } = this.counts;
+    // A connection may have come and gone since the last look.
+    const isActive = this.connection.state !== 'closed' || sent + received > 0;
+    const rates = isActive ? [sent / seconds, received / seconds] : [null, null];
     this.counts = { sent: 0, received: 0 };
     // After the end, the lines leave to the left, and then nothing moves any more.
-    if (isConnected) this.activeUntil = now + SECONDS * 1000 + TICK;
+    if (isActive) this.activeUntil = now + SECONDS * 1000 + TICK;
     else if (now > this.activeUntil) return;
     this.rates.add(now, rates);
     const taken = this.echoes.take();
