@@ -237,6 +237,8 @@ class RelayTests(EnvelopeTestCase):
         self.assertEqual(
             [line for line in self.log if "engine" in line], ["engine far: away", "engine far: up"]
         )
+        levels = [event["log_level"].name for event in self.events if "engine" in event["log_format"]]
+        self.assertEqual(levels, ["warn", "info"])
         self.assertEqual(peer.frames, [])
 
     def test_program_publishes(self) -> None:

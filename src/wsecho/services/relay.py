@@ -291,7 +291,8 @@ class Relay:
 
     def state_changed(self, state: EngineState) -> None:
         """See `IEngineListener`."""
-        _log.warn("engine {name}: {state}", name=self.engine.name, state=str(state))
+        log = _log.warn if state is EngineState.AWAY else _log.info
+        log("engine {name}: {state}", name=self.engine.name, state=str(state))
         for member in self._members():
             tell = getattr(member, "engine_changed", None)
             if tell is not None:
