@@ -16,13 +16,15 @@ from tests.services.enveloping import (
     said,
 )
 from tests.wire.harness import BINARY, TEXT, Peer, close, frame, handshake, parse_answer
-from wsecho.hub.engine import EngineError, Entry, Position, Publication, PublicationTooLarge
+from wsecho.hub.engine import EngineError, Entry, Position, Publication, PublicationTooLarge, Retention
+from wsecho.hub.memory import MemoryEngine
 from wsecho.policy.end_reasons import End, EndReason
 from wsecho.policy.envelopes import ENVELOPES, Direction
 from wsecho.policy.slow_consumers import SlowConsumer
 from wsecho.services.broadcast import BroadcastService
 from wsecho.services.envelope import MOST_EARLY, MOST_IN_FLIGHT, REPLAYED_AT_ONCE
-from wsecho.services.relay import MOST_REPLAYED, MOST_REPLAYED_BYTES
+from wsecho.services.publications import Relayed
+from wsecho.services.relay import MOST_REPLAYED, MOST_REPLAYED_BYTES, REPLAYED_SECONDS
 
 
 def publish(peer: Peer, text: str, number: int = 0) -> None:
@@ -342,23 +344,28 @@ class ReplayTests(EnvelopeTestCase):
             self.assertEqual(len(said(peer, "message", "offset")), 3 * REPLAYED_AT_ONCE)
 
     def test_replayed_once(self) -> None:
-        """Those who go on after the same break are given the same frames."""
-        factory = self.served(size=1000)
-        epoch = self.numbered(factory, 3)
-        relay = self.service.relay
-        made = [
-            relay.replayed("c", entry)
-            for entry in self.successResultOf(relay.history("c", Position(epoch, 0))).entries
-        ]
-        for _ in range(2):
-            peer = self.speaker(factory, resume(epoch, 0))
-            self.assertEqual(said(peer, "message", "text"), ["1", "2", "3"])
-        again = self.successResultOf(relay.history("c", Position(epoch, 0))).entries
-        self.assertEqual([relay.replayed("c", entry) for entry in again], made)
+        """Those who go on after the same break are given the same frames, which are forgotten soon after."""
+        engine = MemoryEngine(lambda channel: Retention(9))
+        relay = BroadcastService(engine=engine, clock=self.clock).relay
+        for number in range(3):
+            engine.publish("c", Publication(b"%d" % number, False))
+
+        def replayed() -> list[Relayed]:
+            history = self.successResultOf(relay.history("c", Position("e", 0)))
+            return [relay.replayed("c", entry) for entry in history.entries]
+
+        made = replayed()
+        self.assertEqual(replayed(), made)
+        self.clock.advance(REPLAYED_SECONDS)
+        again = replayed()
+        self.assertEqual([one in made for one in again], [False] * 3)
+        relay.stop()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_frames_are_bounded(self) -> None:
-        """Frames of the history are kept up to a number, and up to a sum of bytes."""
-        relay = BroadcastService().relay
+        """Frames of the history are kept up to a number, and up to a sum of bytes; without a clock none
+        are."""
+        relay = BroadcastService(clock=self.clock).relay
 
         def entry(number: int, size: int) -> Entry:
             return Entry(Publication(bytes(size), True), Position("e", number))
@@ -371,6 +378,9 @@ class ReplayTests(EnvelopeTestCase):
         self.assertIs(relay.replayed("c", entry(0, 1)), first)
         relay.replayed("c", entry(-2, MOST_REPLAYED_BYTES))
         self.assertIsNot(relay.replayed("c", entry(0, 1)), first)
+        relay.stop()
+        other = BroadcastService().relay
+        self.assertIsNot(other.replayed("c", entry(0, 1)), other.replayed("c", entry(0, 1)))
 
     def test_trimmed_meanwhile(self) -> None:
         """What goes out of the history before the client has taken it is a gap, told where it is."""

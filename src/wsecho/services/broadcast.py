@@ -199,7 +199,7 @@ class BroadcastService:
 
 def _no_matter(failure: Failure) -> None:
     if not isinstance(failure.value, EngineError):
-        failure.raiseException()
+        _log.failure("the engine cannot count", failure)
 
 
 @implementer(IService, IMember)

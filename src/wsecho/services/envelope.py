@@ -71,7 +71,7 @@ REPLAYED_AT_ONCE = 64
 def _no_matter(failure: Failure) -> None:
     """The number is not known now; it will be told when it changes."""
     if not isinstance(failure.value, EngineError):
-        failure.raiseException()
+        _log.failure("the engine cannot count", failure)
 
 
 @implementer(IService, IMember)

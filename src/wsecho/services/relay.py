@@ -38,12 +38,15 @@ from wsecho.hub.engine import (
 from wsecho.services.publications import Relayed
 from wsecho.wire.drain import Spread
 
-__all__ = ["LINGER_SECONDS", "MOST_REPLAYED", "MOST_REPLAYED_BYTES", "Relay"]
+__all__ = ["LINGER_SECONDS", "MOST_REPLAYED", "MOST_REPLAYED_BYTES", "REPLAYED_SECONDS", "Relay"]
 
 _log = Logger("wsecho")
 
 LINGER_SECONDS = 5.0
 """For so long a channel that nobody is on is listened to."""
+
+REPLAYED_SECONDS = 5.0
+"""For so long the frames of a history are kept."""
 
 MOST_REPLAYED, MOST_REPLAYED_BYTES = 1024, 4 * 1024**2
 """Messages of histories that are kept framed, and the bytes of their payloads."""
@@ -93,6 +96,7 @@ class Relay:
         """Called with the name of a channel whose number of members changed elsewhere."""
         self._replayed: dict[tuple[str, Position | None], Relayed] = {}
         self._replayed_bytes = 0
+        self._forgetting: Any = None
         self._clock = clock
         self._subscriptions: dict[str, _Subscription] = {}
         self._senders: dict[str, IMember] = {}
@@ -110,9 +114,11 @@ class Relay:
         for subscription in self._subscriptions.values():
             self._cancel(subscription)
         self._subscriptions.clear()
-        spreading, self._spreading = self._spreading, None
-        if spreading is not None:
-            spreading.cancel()
+        for name in ("_spreading", "_forgetting"):
+            timer = getattr(self, name)
+            setattr(self, name, None)
+            if timer is not None:
+                timer.cancel()
         for spread in self._spreads:
             spread.stop()
         stopped: Deferred[None] = self.engine.stop()
@@ -233,7 +239,11 @@ class Relay:
 
     def replayed(self, channel: str, entry: Entry) -> Relayed:
         """An entry of the history as what members get. Those who go on after the same break get the same, so
-        the latest are kept."""
+        the latest are kept for a moment, where there is a clock."""
+        if self._clock is None:
+            return Relayed(entry)
+        if self._forgetting is None:
+            self._forgetting = self._clock.callLater(REPLAYED_SECONDS, self._forget_replayed)
         key = channel, entry.position
         found = self._replayed.pop(key, None)
         if found is None:
@@ -244,6 +254,12 @@ class Relay:
             forgotten = self._replayed.pop(next(iter(self._replayed)))
             self._replayed_bytes -= len(forgotten.entry.publication.payload)
         return found
+
+    def _forget_replayed(self) -> None:
+        # What is too old for the history must not live on here.
+        self._forgetting = None
+        self._replayed.clear()
+        self._replayed_bytes = 0
 
     def presence(self, channel: str) -> Deferred[int]:
         """How many are on a channel, over all nodes."""
