@@ -217,6 +217,35 @@ class PlaceTests(SynchronousTestCase):
             with open(name, encoding="ascii") as file:
                 self.assertEqual(check(self, file.read()[:-1])["text"], text)
 
+    def test_device(self) -> None:
+        """A device such as /dev/null is written to and never moved aside, neither for its size nor by the
+        signal."""
+        opened: list[Any] = []
+
+        class Log:
+            @classmethod
+            def fromFullPath(cls, name: str, **options: Any) -> Log:
+                opened.append((name, options))
+                return cls()
+
+            def write(self, text: str) -> None:
+                """As a device takes it."""
+
+            def flush(self) -> None:
+                """As a device takes it."""
+
+            def rotate(self) -> None:
+                opened.append("rotated")
+
+        class Reactor(Clock):
+            def callFromThread(self, call: Any) -> None:
+                call()
+
+        self.patch(log_output, "LogFile", Log)
+        json_observer({"nodaemon": 1, "logfile": os.devnull}, Reactor())
+        os.kill(os.getpid(), signal.SIGUSR1)
+        self.assertEqual(opened, [(os.devnull, {"rotateLength": None})])
+
     def test_signal_is_taken(self) -> None:
         """A handler that somebody has set for SIGUSR1 stays."""
         os.mkdir(folder := self.mktemp())

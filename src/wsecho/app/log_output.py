@@ -205,11 +205,16 @@ def _output(twistd: Mapping[str, Any] | None, reactor: Any) -> Output:
 
 
 def _log_file(name: str, reactor: Any) -> Rotated:
+    is_file = os.path.isfile(name) or not os.path.exists(name)
+    # Of what is no file nothing grows. Twisted would count what it wrote, and move a device such as /dev/null
+    # aside for a file of its name.
+    length: Any = {} if is_file else {"rotateLength": None}
     try:
-        file: Rotated = LogFile.fromFullPath(name)  # type: ignore[no-untyped-call]
+        file: Rotated = LogFile.fromFullPath(name, **length)  # type: ignore[no-untyped-call]
     except OSError as error:
         raise CannotLog(f"--logfile={clean(name)}: {error.strerror}") from None
     # As twistd does: not where somebody handles, or ignores, the signal already.
     if signal.getsignal(signal.SIGUSR1) in (None, signal.SIG_DFL):
-        signal.signal(signal.SIGUSR1, lambda *_: reactor.callFromThread(file.rotate))
+        rotate: Callable[[], object] = file.rotate if is_file else lambda: None
+        signal.signal(signal.SIGUSR1, lambda *_: reactor.callFromThread(rotate))
     return file
