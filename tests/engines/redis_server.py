@@ -85,13 +85,20 @@ class RedisServer:
     def ask(self, *words: Any) -> bytes:
         """Send one command past everything, by its Unix socket, and return the answer as it came (64 KiB at
         most)."""
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(TIMEOUT)
-            connection.connect(str(self.folder / "s"))
-            parts = [word if isinstance(word, bytes) else str(word).encode() for word in words]
-            command = b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(p), p) for p in parts)
-            connection.sendall(command)
-            return connection.recv(65536)
+        with self._connection() as connection:
+            return _asked(connection, words)
+
+    def ask_as(self, password: str, *words: Any) -> bytes:
+        """The same, where a password is needed."""
+        with self._connection() as connection:
+            _asked(connection, ("AUTH", password))
+            return _asked(connection, words)
+
+    def _connection(self) -> socket.socket:
+        connection = socket.socket(socket.AF_UNIX)
+        connection.settimeout(TIMEOUT)
+        connection.connect(str(self.folder / "s"))
+        return connection
 
     def send(self, number: int) -> None:
         """Send it a signal."""
@@ -112,6 +119,13 @@ class RedisServer:
         if self.process is not None:
             self.stop(signal.SIGKILL)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _asked(connection: socket.socket, words: tuple[Any, ...]) -> bytes:
+    parts = [word if isinstance(word, bytes) else str(word).encode() for word in words]
+    command = b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(part), part) for part in parts)
+    connection.sendall(command)
+    return connection.recv(65536)
 
 
 def _free_port(host: str) -> int:

@@ -10,10 +10,11 @@ from twisted.internet.task import deferLater
 from twisted.logger import ILogObserver, formatEvent, globalLogPublisher
 from zope.interface import implementer
 
+from tests.checkout import CHECKOUT
 from tests.engines.redis_case import KEPT, RedisCase, reactor
 from tests.hub.engine_contract import Heard, publication
 from wsecho.engines.redis_link import Refusal
-from wsecho.hub.engine import EngineAway, EngineState
+from wsecho.hub.engine import EngineAway, EngineState, Retention
 
 
 class LogCase(RedisCase):
@@ -82,6 +83,23 @@ class RefusalTests(LogCase):
         self.own_server()
         self.server.ask("ACL", "SETUSER", "ann", "on", ">right", "~*", "&*", "+@all", "-info")
         self.assertIn("NOPERM", await self.refusal(self.server.url(credentials="ann:right@")))
+
+    async def test_documented_user(self) -> None:
+        """The user whom the page about Redis makes may do all that is needed, and nothing else."""
+        page = (CHECKOUT / "docs" / "how-to" / "redis.md").read_text(encoding="utf-8")
+        line = page.partition("<!-- acl -->\n```text\n")[2].partition("\n")[0]
+        self.own_server()
+        self.assertEqual(self.server.ask(*line.split()), b"+OK\r\n")
+        url = self.server.url(credentials="wsecho:secret@", database=1)
+        engine, heard = await self.followed(url=url, retention=Retention(3, 60))
+        for number in range(5):
+            await engine.publish("c", publication("x", f"0123456789abcdef{number}"))
+        await self.until_told(heard, 5)
+        engine.present("c", "node-1")
+        self.assertEqual(await engine.presence("c"), 1)
+        self.assertEqual(len((await engine.history("c", None)).entries), 3)
+        engine.unsubscribe("c")
+        self.assertEqual(engine.counts["reconnect"], 0)
 
     async def impostor(self, answer: bytes) -> str:
         """The URL of something that answers so."""
@@ -202,6 +220,17 @@ class BreakingTests(LogCase):
         await self.assertFailure(engine.publish("c", publication("x")), EngineAway)
         await self.until_up(engine)
         await self.publish(engine, "x")
+
+    async def test_password_changed(self) -> None:
+        """When its password is changed while it runs, the engine is away, says why, and goes on trying."""
+        self.own_server("--requirepass", "right")
+        engine, _ = await self.followed(url=self.server.url("heartbeat=50ms", credentials=":right@"))
+        self.server.ask_as("right", "CONFIG", "SET", "requirepass", "other")
+        self.server.ask_as("other", "CLIENT", "KILL", "TYPE", "pubsub")
+        await self.until(lambda: engine.attempts >= 3)
+        self.assertEqual(len(self.said("is away")), 1)
+        self.server.ask_as("other", "CONFIG", "SET", "requirepass", "right")
+        await self.until_up(engine)
 
     async def test_becomes_replica(self) -> None:
         """When it becomes a replica, the link is over."""
