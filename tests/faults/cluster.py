@@ -24,6 +24,7 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
 from tests.app.servers import Child, start, twistd
+from tests.engines.redis_case import Proxy
 from tests.engines.redis_server import REASON, RedisServer
 from tests.faults.oracle import (
     Connected,
@@ -237,9 +238,11 @@ class Publisher(Client):
     """Publishes without a pause, a few messages at a time, and repeats what nobody acknowledged.
 
     :param rate: messages a second
+    :param padding: bytes that each has besides
     """
 
-    def __init__(self, name: str, nodes: Sequence[Node], rate: int = 100) -> None:
+    def __init__(self, name: str, nodes: Sequence[Node], rate: int = 100, padding: int = 0) -> None:
+        self._padding = "x" * padding
         self.log = PublisherLog(name)
         self.error_codes: list[str] = []
         self._interval = 1 / rate
@@ -269,7 +272,7 @@ class Publisher(Client):
         if self._is_paused or not self.is_open or len(self._ids) >= 100:
             return
         message_id = uuid.uuid4().hex
-        text = json.dumps({"p": self.name, "n": self._number, "t": reactor.seconds()})
+        text = json.dumps({"p": self.name, "n": self._number, "t": reactor.seconds(), "x": self._padding})
         envelope = {"type": "publish", "id": message_id, "text": text}
         self._ids[message_id] = (self._number, envelope)
         self._number += 1
@@ -334,6 +337,13 @@ class DrillCase(TestCase):
     def _stop_watching(self) -> None:
         self._watching.cancel()
 
+    def measure_from_here(self) -> None:
+        """Forget how late everything was so far."""
+        self.lag = 0.0
+        self._due = reactor.seconds() + _LOOK_EVERY
+        for one in self.subscribers:
+            one.worst_delay = 0.0
+
     def worst_delay(self, subscribers: Sequence[Subscriber]) -> float:
         """Seconds from sending to arrival, at most, without what this process itself was late."""
         return max(0.0, max(one.worst_delay for one in subscribers) - self.lag)
@@ -343,6 +353,13 @@ class DrillCase(TestCase):
         self.server = RedisServer(*options).start()
         self.addCleanup(self.server.remove)
         return self.server
+
+    def proxy(self) -> Proxy:
+        """A proxy to the Redis."""
+        proxy = Proxy(self.server.host, self.server.port)
+        proxy.listen()
+        self.addCleanup(proxy.stop)
+        return proxy
 
     async def node(
         self,
@@ -383,9 +400,9 @@ class DrillCase(TestCase):
         self.clients.append(subscriber)
         return subscriber
 
-    def publisher(self, *nodes: Node, rate: int = 100) -> Publisher:
+    def publisher(self, *nodes: Node, rate: int = 100, padding: int = 0) -> Publisher:
         """Likewise."""
-        publisher = Publisher(f"p{len(self.clients)}", nodes or self._shuffled(), rate)
+        publisher = Publisher(f"p{len(self.clients)}", nodes or self._shuffled(), rate, padding)
         self.clients.append(publisher)
         return publisher
 

@@ -123,24 +123,27 @@ class SlowDrills(NamespaceCase):
         far = await self.far_node(name, redis, host)
         self.subscriber(near)
         self.subscriber(far)
-        self.publisher(near, rate=50)
-        publisher = self.publisher(far, rate=50)
+        # Three times what the line can carry.
+        fast = self.publisher(near, rate=50, padding=800)
+        publisher = self.publisher(far, rate=50, padding=800)
         await self.until_all_open()
         await self.until_more(20)
         before = far.memory()
         for where, device in ((f"ip netns exec {name} ", "r0"), ("", f"wer{os.getpid() % 10000}-1")):
             self.run_as_root(f"{where}tc qdisc add dev {device} root tbf rate 256kbit burst 4kb latency 2s")
-        await self.until_more(300)
+        self.measure_from_here()
+        least = len(fast.log.acks) + 300
+        await self.until(lambda: len(fast.log.acks) >= least)
         growth = far.memory() - before
-        worst = max(one.worst_delay for one in self.subscribers)
+        worst = self.worst_delay(self.subscribers)
         for where, device in ((f"ip netns exec {name} ", "r0"), ("", f"wer{os.getpid() % 10000}-1")):
             self.run_as_root(f"{where}tc qdisc del dev {device} root")
         await self.until_more(20)
         await self.finish()
         self.assertLess(growth, 32 * 1024**2)
         away = far.log.count("engine redis: away")
-        self.assertLessEqual(away, 2)
+        self.assertLessEqual(away, 5)
         self.note(
             f"worst delay {worst:.1f} s, growth {max(growth, 0) // 1024} KiB, away {away} times, "
-            f"{publisher.log.errors} publications failed"
+            f"{publisher.log.errors} publications failed at first"
         )

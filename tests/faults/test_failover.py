@@ -6,7 +6,6 @@ import signal
 
 from twisted.internet.threads import deferToThread
 
-from tests.engines.redis_case import Proxy
 from tests.engines.redis_server import RedisServer
 from tests.faults.cluster import DrillCase
 
@@ -18,15 +17,11 @@ class FailoverDrills(DrillCase):
         """F10: kill Redis before it has told its replica of the last writes, and promote that: a new epoch,
         clients are told, and no offset is given to something else."""
         primary = self.redis(*("--appendonly", "yes", "--appendfsync", "always"))
-        between = Proxy(primary.host, primary.port)
-        between.listen()
-        self.addCleanup(between.stop)
+        between = self.proxy()
         replica = RedisServer("--appendonly", "yes", "--appendfsync", "always").start()
         self.addCleanup(replica.remove)
         await self.in_thread(replica, "REPLICAOF", "127.0.0.1", between.port)
-        front = Proxy(primary.host, primary.port)
-        front.listen()
-        self.addCleanup(front.stop)
+        front = self.proxy()
         for _ in range(2):
             await self.node(url=front.url(self.patience))
         await self.under_load()
