@@ -310,10 +310,15 @@ class DrillCase(TestCase):
     """Drills on nodes and a Redis of their own."""
 
     skip = REASON
-    timeout = 25
+    timeout = 60
     #: Of the nodes; short, so that a drill is.
-    patience = "heartbeat=400ms&wait=1s"
+    heartbeat = 0.6
     history = 5000
+
+    @property
+    def patience(self) -> str:
+        """The same, for a URL."""
+        return f"heartbeat={self.heartbeat * 1000:.0f}ms&wait=1s"
 
     def setUp(self) -> None:
         """Nothing runs yet."""

@@ -86,14 +86,14 @@ class NamespaceCase(DrillCase):
         await self.until(lambda: "engine redis: away" in far.log)
         span = reactor.seconds() - begin
         # Two heartbeats, and what a busy machine is late.
-        self.assertLess(span, 2 * 0.4 + 0.7)
+        self.assertLess(span, 2 * self.heartbeat + 0.7)
         await self.until_more(100)
         self.run_as_root(f"ip netns exec {name} iptables -F")
-        await self.until(lambda: far.log.count("engine redis: up") == 2)
+        await self.until(lambda: far.log.count("engine redis: up") >= 2)
         await self.until_more(20)
         judgement = await self.finish()
         self.assertEqual((judgement.gaps, publisher.log.errors), (0, 0))
-        self.note(f"noticed after {span * 1000:.0f} ms, with a heartbeat of 400 ms")
+        self.note(f"noticed after {span * 1000:.0f} ms, with a heartbeat of {self.heartbeat * 1000:.0f} ms")
 
 
 class PartitionDrills(NamespaceCase):
@@ -112,11 +112,11 @@ class PartitionDrills(NamespaceCase):
 class SlowDrills(NamespaceCase):
     """Lines that are slow."""
 
-    patience = "heartbeat=1s&wait=3s"
+    heartbeat = 1.0
 
     async def test_f8_narrow_line(self) -> None:
-        """F8: 256 kbit/s between a node and Redis, with more to tell than that: it is late, it does not grow
-        and does not connect again and again."""
+        """F8: 256 kbit/s between a node and Redis for a while, with three times as much to tell: the node is
+        late or away, does not grow and does not connect again and again; later everything is there."""
         self.open_redis()
         name, redis, host = self.line()
         near = await self.node(url=f"redis://127.0.0.1:{self.server.port}/0?{self.patience}")
