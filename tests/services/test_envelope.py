@@ -25,6 +25,7 @@ from wsecho.services.broadcast import BroadcastService
 from wsecho.services.envelope import MOST_EARLY, MOST_IN_FLIGHT, REPLAYED_AT_ONCE
 from wsecho.services.publications import Relayed
 from wsecho.services.relay import MOST_REPLAYED, MOST_REPLAYED_BYTES, REPLAYED_SECONDS
+from wsecho.wire.frames import prepare
 
 
 def publish(peer: Peer, text: str, number: int = 0) -> None:
@@ -143,6 +144,14 @@ class ConversationTests(EnvelopeTestCase):
             senders = said(speaker, "message", "sender")
             self.assertEqual(senders[0], f"node-{plain.protocol.id}")
             self.assertEqual(len(set(senders)), 3)
+
+    def test_past_the_engine(self) -> None:
+        """What a program publishes on the hub by itself is a message of the server's, without a place."""
+        factory = self.served(size=10)
+        peer = self.speaker(factory)
+        self.service.hub.publish("c", prepare(b"x", False))
+        self.service.publish("c", "y")
+        self.assertEqual(said(peer, "message", "offset", "sender", "text"), [(None, "", "x"), (1, "", "y")])
 
     def test_include_sender(self) -> None:
         """With include_sender a plain client on a channel with history gets its own as well, once."""

@@ -200,6 +200,10 @@ class EnvelopeMember:
 
     def deliver(self, publication: Any) -> None:
         """Take a publication in its place, or leave it to the replay."""
+        if not isinstance(publication, Relayed):
+            # Of a program that publishes on the hub by itself, past the engine.
+            said = Publication(publication.payload, publication.binary)
+            publication = Relayed(Entry(said, None))
         position = publication.entry.position
         if not self._is_live:
             self._keep(publication)
