@@ -257,6 +257,26 @@ ENDINGS: dict[str, Ending] = {
         End(EndReason.SLOW_CONSUMER, 1013),
         "cut",
     ),
+    "engine lost messages": (
+        lambda t: t.then(
+            t.opened(),
+            lambda p: p.protocol.close_with(EndReason.MESSAGES_MISSED, 1012),
+            lambda p: p.send(close(1012)),
+            Peer.finish,
+        ),
+        End(EndReason.MESSAGES_MISSED, 1012),
+        "clean",
+    ),
+    "engine takes nothing": (
+        lambda t: t.then(
+            t.opened(),
+            lambda p: p.protocol.close_with(EndReason.ENGINE_AWAY, 1013),
+            lambda p: p.send(close(1013)),
+            Peer.finish,
+        ),
+        End(EndReason.ENGINE_AWAY, 1013),
+        "clean",
+    ),
     "program raises": (
         lambda t: t.then(t.opened(t.raising()), lambda p: p.send(frame(TEXT)), Peer.finish),
         End(EndReason.INTERNAL_ERROR, 1011),
