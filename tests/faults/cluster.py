@@ -249,6 +249,8 @@ class Publisher(Client):
         self._ids: dict[str, tuple[int, dict[str, Any]]] = {}
         self._publishing: Any = None
         self._is_paused = False
+        self._failed: set[str] = set()
+        self._is_away = False
         self._number = 0
         super().__init__(name, nodes)
         self._next()
@@ -268,6 +270,9 @@ class Publisher(Client):
 
     def _next(self) -> None:
         self._publishing = reactor.callLater(self._interval, self._next)
+        if self._failed and self.is_open and not self._is_away:
+            # It failed when the engine was back already: nothing else will say that it is time.
+            self._repeat_these(sorted(self._failed, key=lambda one: self._ids[one][0]))
         # One that cannot get through does not pile up more.
         if self._is_paused or not self.is_open or len(self._ids) >= 100:
             return
@@ -282,21 +287,32 @@ class Publisher(Client):
     def told(self, envelope: dict[str, Any]) -> None:
         kind = envelope["type"]
         if kind == "welcome":
+            self._is_away = False
             self.repeat()
         elif kind == "ack":
+            self._failed.discard(envelope["id"])
             number, _ = self._ids.pop(envelope["id"], (None, None))
             if number is not None:
                 self.log.acks[number] = Place(envelope["epoch"], envelope["offset"])
         elif kind == "error":
             self.log.errors += 1
             self.error_codes.append(envelope["code"])
-        elif kind == "engine" and envelope["state"] == "up":
-            self.repeat()
+            if envelope["id"] in self._ids:
+                self._failed.add(envelope["id"])
+        elif kind == "engine":
+            self._is_away = envelope["state"] == "away"
+            if not self._is_away:
+                self.repeat()
 
     def repeat(self) -> None:
         """Send again what was not acknowledged."""
         # In their order: those that were stored are recognized, and none overtakes another.
-        for number, envelope in self._ids.values():
+        self._repeat_these(list(self._ids))
+
+    def _repeat_these(self, ids: Sequence[str]) -> None:
+        self._failed.clear()
+        for one in ids:
+            number, envelope = self._ids[one]
             self.log.repeated.add(number)
             self.send(**envelope)
 

@@ -243,6 +243,8 @@ class RedisDrills(DrillCase):
         clients keep their connections, and nobody is told of a gap."""
         self.redis(*DURABLE)
         await self.restart(signal.SIGTERM)
+        # Nodes come back one after the other; messages flow as soon as one has.
+        await self.until(lambda: all(node.log.count("engine redis: up") >= 2 for node in self.nodes))
         self.server.stop(signal.SIGKILL)
         await self.until(lambda: all(node.log.count("engine redis: away") >= 2 for node in self.nodes))
         self.server.start()
@@ -278,6 +280,7 @@ class RedisDrills(DrillCase):
         self.assertEqual(status, 200)
         self.server.stop(signal.SIGKILL)
         before = node.memory()
+        await self.until(lambda: "engine redis: away" in node.log and publisher.waits == 100)
         # A publisher that does not give up, and more of them than the bounded wait lets pass at a time.
         for _ in range(3):
             failed = publisher.log.errors + publisher.waits
