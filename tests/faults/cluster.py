@@ -174,7 +174,8 @@ class Client:
 
     def send(self, **envelope: Any) -> None:
         """Send an envelope, if there is a connection."""
-        if self.connection is not None:
+        # One that is closing takes nothing more, and is told as closed a moment later.
+        if self.connection is not None and self.connection.state == self.connection.STATE_OPEN:
             self.connection.sendMessage(json.dumps(envelope).encode())
 
     def stop(self) -> None:
