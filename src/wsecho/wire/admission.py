@@ -17,7 +17,6 @@ not repaired.
 
 from __future__ import annotations
 
-import base64
 import binascii
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -108,7 +107,7 @@ class RequestHead(NamedTuple):
     def wants_websocket(self) -> bool:
         """Whether ``Upgrade`` names websocket. Another upgrade (``h2c``) may be ignored (RFC 9110 section
         7.8)."""
-        return "websocket" in _tokens(self.headers.get("upgrade", ""))
+        return _names("websocket", self.headers.get("upgrade", ""))
 
 
 class Upgrade(NamedTuple):
@@ -239,8 +238,11 @@ def _same_authority(authority: str, host: str) -> bool:
         return False
 
 
-def _tokens(value: str) -> list[str]:
-    return [element.strip(" \t").lower() for element in value.split(",")]
+def _names(token: str, value: str) -> bool:
+    """Whether the list in a header has the token, in any case."""
+    lowered = value.lower()
+    # As a rule it is the only one.
+    return lowered == token or token in [element.strip(" \t") for element in lowered.split(",")]
 
 
 def check_upgrade(head: RequestHead, versions: Sequence[int]) -> Upgrade:
@@ -250,13 +252,13 @@ def check_upgrade(head: RequestHead, versions: Sequence[int]) -> Upgrade:
     :raises HeadRefused: 426 for another version, naming those that are spoken; else 400
     """
     headers = head.headers
-    if "upgrade" not in _tokens(headers.get("connection", "")):
+    if not _names("upgrade", headers.get("connection", "")):
         raise HeadRefused(400, "the Connection header does not name Upgrade")
     version = headers.get("sec-websocket-version")
     if version is None:
         raise HeadRefused(400, "no Sec-WebSocket-Version header")
-    spoken = {str(number): number for number in versions}
-    if version not in spoken:
+    spoken = next((number for number in versions if str(number) == version), None)
+    if spoken is None:
         listed = ", ".join(str(number) for number in sorted(versions, reverse=True))
         raise HeadRefused(
             426,
@@ -265,12 +267,12 @@ def check_upgrade(head: RequestHead, versions: Sequence[int]) -> Upgrade:
         )
     key = headers.get("sec-websocket-key", "")
     try:
-        nonce = base64.b64decode(key, validate=True)
+        nonce = binascii.a2b_base64(key, strict_mode=True)
     except (binascii.Error, ValueError):
         nonce = b""
     if len(nonce) != 16:
         raise HeadRefused(400, "Sec-WebSocket-Key is not 16 bytes in base64")
-    return Upgrade(key, spoken[version], _subprotocols(headers), headers.get("sec-websocket-extensions", ""))
+    return Upgrade(key, spoken, _subprotocols(headers), headers.get("sec-websocket-extensions", ""))
 
 
 def _subprotocols(headers: Mapping[str, str]) -> tuple[str, ...]:

@@ -204,7 +204,7 @@ class ServerFactory(AutobahnFactory):  # type: ignore[misc]
 
     def choose_subprotocol(self, offered: Sequence[str]) -> str | None:
         """The client's first subprotocol that is supported; None when there is none."""
-        return next((name for name in offered if name in self.protocols), None)
+        return next((name for name in offered if name in self.protocols), None) if offered else None
 
     # -- connections -----------------------------------------------------------------------------------------
 
