@@ -219,6 +219,14 @@ class ConversationTests(EnvelopeTestCase):
         self.assertEqual(said(peer, "error", "id", "code"), [(None, "unknown-type")])
         self.assertIsNone(peer.protocol.end)
 
+    def test_count_of_who_comes(self) -> None:
+        """Who comes is counted in what the others are told of it, and who goes is not."""
+        factory = self.served()
+        peer, other = self.speaker(factory), self.speaker(factory)
+        other.leave()
+        self.assertEqual(said(peer, "join", "count"), [2])
+        self.assertEqual(said(peer, "leave", "count"), [1])
+
     def test_no_envelope(self) -> None:
         """What is no envelope ends the connection with 1007, and reaches nobody."""
         factory = self.served()

@@ -140,6 +140,8 @@ class BroadcastService:
     def envelope_joined(self, member: EnvelopeMember, connection: Any) -> None:
         """A member with envelopes is there."""
         channel = member.channel
+        # First: what the others are told counts it.
+        self.hub.join(channel, member)
         self.joined(channel, member.id)
         others = self.enveloped.get(channel)
         if others is None:
@@ -150,7 +152,6 @@ class BroadcastService:
             )
         # Afterwards: it need not be told of itself.
         others[member] = None
-        self.hub.join(channel, member)
 
     def envelope_left(self, member: EnvelopeMember) -> None:
         """A member with envelopes is gone."""
