@@ -24,6 +24,7 @@ _SCRIPTS = (
     "/entry.js",
     "/envelope.js",
     "/format.js",
+    "/keeping.js",
     "/log.js",
     "/many.js",
     "/measure.js",
@@ -239,7 +240,7 @@ class FileTests(SynchronousTestCase):
         """Each field has a label, beside it or around it, and each group of choices a legend."""
         labelled = {attributes.get("for") for attributes in self.elements.named("label")}
         fields = list(self.elements.named("input", "textarea", "select"))
-        self.assertEqual(len(fields), 27)
+        self.assertEqual(len(fields), 28)
         for field in fields:
             # A radio button stands inside its label, which test_browser.py checks by name.
             self.assertTrue(field.get("type") == "radio" or field.get("id") in labelled, field)

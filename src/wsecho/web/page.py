@@ -68,6 +68,7 @@ _FILES: Final = (
     "envelope.js",
     "favicon.svg",
     "format.js",
+    "keeping.js",
     "log.js",
     "many.js",
     "measure.js",

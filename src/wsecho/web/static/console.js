@@ -1,8 +1,8 @@
 /* The client on wsecho's page: puts its parts together.
  *
- * What each part is for stands at its top: target.js (where to), connection.js, composer.js (what is sent),
- * many.js, log.js with entry.js, measure.js with plot.js, setup.js (the link), theme.js. facts.js is made by the
- * server, from its tables.
+ * What each part is for stands at its top: target.js (where to), connection.js with keeping.js, composer.js (what
+ * is sent), many.js, log.js with entry.js, measure.js with plot.js, setup.js (the link), theme.js. facts.js is
+ * made by the server, from its tables.
  *
  * Rules: text of a peer reaches the page by textContent only (the page's policy refuses anything else). What goes
  * wrong is one line, beside what it is about. The reader's state is in the fields; the connection's in
@@ -11,9 +11,10 @@
 
 import facts from './facts.js';
 import { startComposer } from './composer.js';
-import { Connection } from './connection.js';
 import { byId, chosen, setText, showParts, showProblem } from './dom.js';
+import { SUBPROTOCOL } from './envelope.js';
 import { milliseconds, readable } from './format.js';
+import { KeepingConnection } from './keeping.js';
 import { Log } from './log.js';
 import { Measurements } from './measure.js';
 import { applySetup, keepSetup } from './setup.js';
@@ -38,13 +39,15 @@ addEventListener('error', ({ message }) => fail(message));
 addEventListener('unhandledrejection', ({ reason }) => fail(reason?.message ?? String(reason)));
 
 const log = new Log();
-const connection = new Connection({
+const connection = new KeepingConnection({
   changed: showState,
-  received(data) {
-    log.message('received', data);
+  received(data, about) {
+    log.message('received', data, about);
     measurements.message('received', data);
   },
   closed,
+  note: (text) => log.note(text),
+  interrupted,
 });
 const measurements = new Measurements(connection);
 
@@ -110,7 +113,9 @@ function connect() {
   for (const name of ['subprotocol', 'extensions', 'opened', 'closed']) setText(name, NONE);
   // Else the focus would be lost with the field that it is in.
   if (byId('target').contains(document.activeElement)) byId('toggle').focus();
-  connection.open(address, subprotocols);
+  const isAsked = byId('keep').checked || subprotocols.includes(SUBPROTOCOL);
+  if (chosen('service') === 'broadcast' && isAsked) connection.keep(address);
+  else connection.open(address, subprotocols);
 }
 
 function disconnect() {
@@ -141,6 +146,7 @@ function opened() {
   setText('subprotocol', subprotocol || 'none');
   setText('extensions', extensions || 'none');
   setText('opened', milliseconds(openedIn));
+  setText('closed', NONE);
   // The same button now disconnects, and the next Enter is meant for a message.
   if (document.activeElement === byId('toggle')) byId(chosen('kind')).focus();
 }
@@ -157,13 +163,23 @@ function closed({ how, code, reason, wasClean }) {
     setText('state', 'Could not connect');
   } else {
     const row = closeCode(code);
-    const name = row ? `${code} ${row.name}` : String(code);
-    const said = reason ? `, “${readable(reason, facts.longestReason)}”` : '';
+    const words = inWords(code, reason);
     const manner = wasClean ? 'clean' : 'not clean';
     setText('state', `Closed: ${code}`);
-    setText('closed', `${name}${said}, ${manner}${row ? `: ${row.meaning}` : ''}`);
-    log.note(how === 'abandoned' ? 'Closed without waiting for the server' : `Closed: ${name}${said}, ${manner}`);
+    setText('closed', `${words}, ${manner}${row ? `: ${row.meaning}` : ''}`);
+    log.note(how === 'abandoned' ? 'Closed without waiting for the server' : `Closed: ${words}, ${manner}`);
   }
+}
+
+function interrupted({ code, reason, seconds }) {
+  setText('closed', inWords(code, reason));
+  log.note(`Disconnected: ${inWords(code, reason)}; again in ${milliseconds(seconds * 1000)}`);
+}
+
+function inWords(code, reason) {
+  const row = closeCode(code);
+  const said = reason ? `, “${readable(reason, facts.longestReason)}”` : '';
+  return `${row ? `${code} ${row.name}` : code}${said}`;
 }
 
 /* --- The page ------------------------------------------------------------------------------------------- */

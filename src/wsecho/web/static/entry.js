@@ -28,6 +28,7 @@ export function elementOf(entry) {
   made.querySelector('.direction').textContent = entry.direction;
   made.querySelector('.kind').textContent = entry.kind;
   made.querySelector('.size').textContent = `${number(entry.size)} B`;
+  made.querySelector('.about').textContent = entry.about;
   body.classList.add(entry.kind);
   made.querySelector('.more').hidden = !isLong(entry);
   made.querySelector('.copy').hidden = entry.size === 0;

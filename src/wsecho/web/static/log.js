@@ -40,11 +40,11 @@ export class Log {
     this.add({ direction: 'note', kind: '', size: 0, data: text });
   }
 
-  /* Returns the length of the message in bytes. */
-  message(direction, data) {
+  /* Returns the length of the message in bytes. `about` is what else is known of it, in words. */
+  message(direction, data, about = '') {
     this[direction] += 1;
     const size = lengthOf(data);
-    this.add({ direction, kind: typeof data === 'string' ? 'text' : 'binary', size, data });
+    this.add({ direction, kind: typeof data === 'string' ? 'text' : 'binary', size, data, about });
     return size;
   }
 

@@ -14,8 +14,10 @@ function controls() {
   return FORMS.flatMap((form) => [...document.forms[form].elements].filter(isKept));
 }
 
+const isTicked = ({ type }) => type === 'radio' || type === 'checkbox';
+
 function isDefault(control) {
-  if (control.type === 'radio') return control.checked === control.defaultChecked;
+  if (isTicked(control)) return control.checked === control.defaultChecked;
   if (control.options) return control.options[control.selectedIndex]?.defaultSelected;
   return control.value === control.defaultValue;
 }
@@ -24,7 +26,7 @@ function isDefault(control) {
 export function setupText() {
   const kept = new URLSearchParams();
   for (const control of controls()) {
-    const isSet = control.type !== 'radio' || control.checked;
+    const isSet = !isTicked(control) || control.checked;
     if (isSet && !isDefault(control) && control.value.length <= LONGEST) kept.set(control.name, control.value);
   }
   return kept.toString();
@@ -39,6 +41,8 @@ export function applySetup(text) {
       const group = [...control.form.elements[control.name]];
       const named = group.find((one) => one.value === value && !one.closest('[hidden]'));
       control.checked = named ? control === named : control.defaultChecked;
+    } else if (control.type === 'checkbox') {
+      control.checked = value === undefined ? control.defaultChecked : value === control.value;
     } else if (control.options) {
       const isThere = [...control.options].some((option) => option.value === value);
       control.value = isThere ? value : [...control.options].find((option) => option.defaultSelected).value;
