@@ -67,19 +67,18 @@ def _default(row: options.Option) -> str:
 
 
 def option_overview() -> str:
-    """Every option that works, as a table with its default and what 0 means."""
+    """Every option, as a table with its default and what 0 means."""
     lines = ["| option | default | 0 means |", "|---|---|---|"]
     lines += [
         f"| [`--{row.name}`](#{_anchor(row)}) | {_default(row)} | {_prose(row.zero or '')} |"
         for row in options.TABLE
-        if row.enforced
     ]
     return "\n".join(lines)
 
 
 def option_details() -> str:
-    """A section for every option that works: meaning, defaults, reason."""
-    return "\n\n".join(_section(row) for row in options.TABLE if row.enforced)
+    """A section for every option: meaning, defaults, reason."""
+    return "\n\n".join(_section(row) for row in options.TABLE)
 
 
 def _section(row: options.Option) -> str:
@@ -92,13 +91,6 @@ def _section(row: options.Option) -> str:
     if row.zero is not None:
         lines.append(f":0 means: {_prose(row.zero)}")
     lines += [f":Qt's default: {_prose(row.qt)}", f":Reason: {_prose(row.reason)}"]
-    return "\n".join(lines)
-
-
-def reserved_options() -> str:
-    """The options that have a name but no effect yet, as a table."""
-    lines = ["| option | will mean |", "|---|---|"]
-    lines += [f"| `--{row.name}` | {_prose(row.meaning)} |" for row in options.TABLE if not row.enforced]
     return "\n".join(lines)
 
 
@@ -320,7 +312,6 @@ def envelope_errors() -> str:
 PARTS: Mapping[str, Callable[[], str]] = {
     "option-overview": option_overview,
     "option-details": option_details,
-    "reserved-options": reserved_options,
     "limits": limits,
     "end-reasons": end_reasons,
     "close-codes": close_codes,

@@ -343,15 +343,6 @@ class ValueErrorTests(ConfigurationTestCase):
                 self.refused(f"{name}=9000"),
             )
 
-    def test_not_available_yet(self) -> None:
-        """An option that is not enforced yet is refused, whatever its value, and no plan is told."""
-        for row in TABLE:
-            if not row.enforced:
-                argument = f"{row.name}={row.format(row.default)}"
-                line = self.refused(f"{row.name}=true" if row.placeholder == "" else argument)
-                self.assertTrue(line.endswith(": this option is not available yet"), line)
-                self.assertTrue(line.startswith(f"--{row.name}"), line)
-
 
 class TogetherTests(ConfigurationTestCase):
     """Values that are right each for itself, but not together."""

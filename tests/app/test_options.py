@@ -133,8 +133,3 @@ class HelpTests(SynchronousTestCase):
         self.assertEqual(
             self.words("debug"), "--debug Log every message, escaped and shortened. Default: off."
         )
-
-    def test_not_available_yet(self) -> None:
-        """An option that is not enforced says so."""
-        self.assertTrue(self.words("workers").endswith("Not available yet."))
-        self.assertNotIn("available", self.words("mode"))

@@ -169,7 +169,6 @@ class DescribedTests(WireTestCase):
                 "value": 2.0,
                 "shown": "2s",
                 "source": "command line",
-                "is_enforced": True,
             },
         )
         self.assertEqual(options["allow-origin"]["value"], ["null", "loopback"])

@@ -11,10 +11,7 @@ from wsecho.policy.option_kinds import NOT_ALLOWED, Kind, Option
 
 def row(kind: Kind, **others: Any) -> Option:
     """An option of a kind."""
-    return Option(
-        **{"name": "it", "kind": kind, "meaning": "m", "default": None, "reason": "r", "enforced": True}
-        | others
-    )
+    return Option(**{"name": "it", "kind": kind, "meaning": "m", "default": None, "reason": "r"} | others)
 
 
 class ParseTests(SynchronousTestCase):

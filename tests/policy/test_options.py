@@ -55,8 +55,6 @@ DEFAULTS = {
     "config": None,
 }
 
-NOT_AVAILABLE_YET: set[str] = set()
-
 
 class TableTests(SynchronousTestCase):
     """The table is complete and consistent."""
@@ -64,10 +62,6 @@ class TableTests(SynchronousTestCase):
     def test_defaults(self) -> None:
         """These are all options, in this order, with these defaults: none changes unnoticed."""
         self.assertEqual(list(DEFAULTS.items()), [(row.name, row.default) for row in TABLE])
-
-    def test_enforced(self) -> None:
-        """These, and only these, are not available yet."""
-        self.assertEqual({row.name for row in TABLE if not row.enforced}, NOT_AVAILABLE_YET)
 
     def test_zero(self) -> None:
         """Every quantity says what 0 means, or that it is not allowed; nothing else does."""

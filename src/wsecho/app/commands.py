@@ -238,7 +238,7 @@ def _help() -> str:
 def show(configuration: Configuration) -> str:
     """Return the effective configuration as a TOML file that means the same when it is given by ``--config``.
 
-    A value that is not set, does not apply, is not enforced yet or is a secret stands in a comment.
+    A value that is not set, does not apply or is a secret stands in a comment.
     """
     lines = ["# The effective configuration of wsecho, and where each value came from."]
     lines += [_line(configuration, row) for row in TABLE]
@@ -254,8 +254,6 @@ def show(configuration: Configuration) -> str:
 def _line(configuration: Configuration, row: Option) -> str:
     setting = configuration.values[row.name]
     source = _source(setting)
-    if not row.enforced:
-        return f"# {row.name} = {_toml_value(row, setting.value)}  # {source} (not enforced yet)"
     if row.name == "config":
         return f"# config = {_toml_value(row, setting.value)}  # {source}"
     if row.name == "max-frame-size" and setting.value is None:

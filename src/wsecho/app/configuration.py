@@ -42,8 +42,6 @@ DEFAULT: Final = "default"
 #: `Setting.source` of a value that the command line gave; any other source is a file's path.
 COMMAND_LINE: Final = "command line"
 
-_NOT_YET = "this option is not available yet"
-
 
 class ConfigurationError(Exception):
     """A configuration is wrong; one line."""
@@ -241,9 +239,6 @@ def _whole(row: Option, items: Sequence[Scalar]) -> Value:
 def _read(row: Option, raw: object, source: str) -> Scalar:
     """Read and judge one value of one option, as far as it stands for itself."""
     try:
-        # Availability first: how a value should look is no help for an option that cannot be used.
-        if not row.enforced:
-            raise ValueError(_NOT_YET)
         value = row.parse(raw) if source == COMMAND_LINE and isinstance(raw, str) else row.from_toml(raw)
         if row.kind is Kind.ORIGIN:
             AllowedOrigins([str(value)])

@@ -48,8 +48,6 @@ def help_for(row: Option, width: int = _WIDTH) -> str:
     facts.append(f"Default: {row.shown_default}.")
     if row.zero is not None:
         facts.append("0 is not allowed." if row.zero == NOT_ALLOWED else f"0: {row.zero}.")
-    if not row.enforced:
-        facts.append("Not available yet.")
     body = textwrap.fill(
         " ".join(facts),
         width,

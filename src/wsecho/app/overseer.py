@@ -207,5 +207,4 @@ def _option(configuration: Configuration, row: Option, setting: Setting) -> dict
         "value": list(value) if isinstance(value, tuple) else value,
         "shown": row.default_text if row.default_text and value is None else row.format(value),
         "source": setting.source,
-        "is_enforced": row.enforced,
     }

@@ -118,8 +118,6 @@ class Option:
     metavar: str = ""
     choices: tuple[str, ...] = ()
     repeatable: bool = False
-    enforced: bool
-    """Whether giving the option has an effect; see the rules of the file."""
 
     @property
     def placeholder(self) -> str:

@@ -5,10 +5,7 @@ Rules of this file:
 - the command line, the TOML file, the help text, ``show-config``, the generated documentation and the
   defaults of `wsecho.policy.settings.Settings` all come from `TABLE`; nobody repeats a default or a meaning;
 - each row states the default three times: Qt's (WebSockets 6.12, as text, because Qt often has no such
-  setting), the library's and the command line's. Where ours differs from Qt's, `Option.reason` says why;
-- a row that is not ``enforced`` has a name and a default already, so that its name is never taken for
-  something else, but giving it is an error: an option that is silently ignored promises what is not done.
-
+  setting), the library's and the command line's. Where ours differs from Qt's, `Option.reason` says why.
 How a value is read stands in `wsecho.policy.option_kinds`; where values come from and which of them fit
 together is the application's affair.
 """
@@ -50,7 +47,6 @@ TABLE: Final[tuple[Option, ...]] = (
         qt="0 (any free port)",
         reason="A number to remember; a program that wants any free port gives 0 and reads the start line.",
         zero="any free port, the same for both addresses; the start line tells it",
-        enforced=True,
     ),
     Option(
         name="host",
@@ -60,7 +56,6 @@ TABLE: Final[tuple[Option, ...]] = (
         default_text="127.0.0.1 and ::1",
         qt="any address",
         reason="Nobody outside this machine is served before somebody decides so.",
-        enforced=True,
     ),
     Option(
         name="listen",
@@ -72,7 +67,6 @@ TABLE: Final[tuple[Option, ...]] = (
         qt=_NOT_IN_QT,
         reason="Whatever Twisted can listen on, without an option for each.",
         repeatable=True,
-        enforced=True,
     ),
     Option(
         name="listen-tls",
@@ -85,7 +79,6 @@ TABLE: Final[tuple[Option, ...]] = (
         qt="the SecureMode of the server",
         reason="TLS needs a certificate, which only the operator has.",
         repeatable=True,
-        enforced=True,
     ),
     Option(
         name="certificate",
@@ -95,7 +88,6 @@ TABLE: Final[tuple[Option, ...]] = (
         qt="the QSslConfiguration of the server",
         reason="Only the operator has one; `wsecho make-certificate` makes one for development.",
         repeatable=True,
-        enforced=True,
     ),
     Option(
         name="private-key",
@@ -105,7 +97,6 @@ TABLE: Final[tuple[Option, ...]] = (
         qt="the QSslConfiguration of the server",
         reason="Only the operator has one; `wsecho make-certificate` makes one for development.",
         repeatable=True,
-        enforced=True,
     ),
     Option(
         name="mode",
@@ -115,7 +106,6 @@ TABLE: Final[tuple[Option, ...]] = (
         default="echo",
         qt=_NOT_IN_QT,
         reason="Echo needs no second client to show that the connection works.",
-        enforced=True,
     ),
     Option(
         name="include-sender",
@@ -125,7 +115,6 @@ TABLE: Final[tuple[Option, ...]] = (
         library=False,
         qt=_NOT_IN_QT,
         reason="The sender knows what it sent; Qt's chat example leaves it out as well.",
-        enforced=True,
     ),
     Option(
         name="allow-origin",
@@ -143,7 +132,6 @@ TABLE: Final[tuple[Option, ...]] = (
             "Any page in a user's browser could connect otherwise, with the user's cookies (RFC 6455 10.2)."
         ),
         repeatable=True,
-        enforced=True,
     ),
     Option(
         name="deny-missing-origin",
@@ -156,7 +144,6 @@ TABLE: Final[tuple[Option, ...]] = (
         library=False,
         qt="off",
         reason="Native clients seldom send an Origin, and a hostile one is free to invent it.",
-        enforced=True,
     ),
     Option(
         name="allow-host",
@@ -174,7 +161,6 @@ TABLE: Final[tuple[Option, ...]] = (
             "rebinding)."
         ),
         repeatable=True,
-        enforced=True,
     ),
     Option(
         name="trust-proxy",
@@ -188,7 +174,6 @@ TABLE: Final[tuple[Option, ...]] = (
         qt=_NOT_IN_QT,
         reason="Anybody can write these headers; only a proxy in front is to be believed.",
         repeatable=True,
-        enforced=True,
     ),
     Option(
         name="subprotocol",
@@ -202,7 +187,6 @@ TABLE: Final[tuple[Option, ...]] = (
         qt="none",
         reason="Echo and broadcast carry any payload.",
         repeatable=True,
-        enforced=True,
     ),
     Option(
         name="server-name",
@@ -212,7 +196,6 @@ TABLE: Final[tuple[Option, ...]] = (
         library="",
         qt="empty",
         reason="A version in a header tells attackers what to try, and users nothing.",
-        enforced=True,
     ),
     Option(
         name="compression",
@@ -223,7 +206,6 @@ TABLE: Final[tuple[Option, ...]] = (
         library="off",
         qt="off: no extensions",
         reason="It costs memory and time for each connection, and a small message can become a large one.",
-        enforced=True,
     ),
     Option(
         name="debug",
@@ -233,7 +215,6 @@ TABLE: Final[tuple[Option, ...]] = (
         library=False,
         qt=_NOT_IN_QT,
         reason="Messages are the users' affair, and logging each is slow.",
-        enforced=True,
     ),
     Option(
         name="max-message-size",
@@ -244,7 +225,6 @@ TABLE: Final[tuple[Option, ...]] = (
         qt="2147483646 bytes",
         reason="One peer must not make the server hold 2 GiB; 1 MiB is what most servers take.",
         zero="no limit (refused with --compression=deflate)",
-        enforced=True,
     ),
     Option(
         name="max-frame-size",
@@ -255,7 +235,6 @@ TABLE: Final[tuple[Option, ...]] = (
         qt="2147483646 bytes",
         reason="A message may come in a single frame.",
         zero="no limit (refused with --compression=deflate)",
-        enforced=True,
     ),
     Option(
         name="max-head-size",
@@ -266,7 +245,6 @@ TABLE: Final[tuple[Option, ...]] = (
         qt="819204 bytes",
         reason="Ten times what browsers send with many cookies.",
         zero=NOT_ALLOWED,
-        enforced=True,
     ),
     Option(
         name="max-head-line",
@@ -277,7 +255,6 @@ TABLE: Final[tuple[Option, ...]] = (
         qt="8192 bytes",
         reason="Qt's own limit.",
         zero=NOT_ALLOWED,
-        enforced=True,
     ),
     Option(
         name="max-head-lines",
@@ -288,7 +265,6 @@ TABLE: Final[tuple[Option, ...]] = (
         qt="100",
         reason="Qt's own limit.",
         zero=NOT_ALLOWED,
-        enforced=True,
     ),
     Option(
         name="max-fragments",
@@ -299,7 +275,6 @@ TABLE: Final[tuple[Option, ...]] = (
         qt=_NOT_IN_QT,
         reason="Empty fragments never reach a size limit, yet each costs memory.",
         zero="no limit",
-        enforced=True,
     ),
     Option(
         name="max-connections",
@@ -310,7 +285,6 @@ TABLE: Final[tuple[Option, ...]] = (
         qt="30 that nobody has taken yet; no limit for those taken",
         reason="Every connection takes memory and a file descriptor.",
         zero="no limit",
-        enforced=True,
     ),
     Option(
         name="max-connections-per-address",
@@ -321,7 +295,6 @@ TABLE: Final[tuple[Option, ...]] = (
         qt=_NOT_IN_QT,
         reason="Behind a proxy or a NAT, many users share one address.",
         zero="no limit",
-        enforced=True,
     ),
     Option(
         name="max-message-rate",
@@ -332,7 +305,6 @@ TABLE: Final[tuple[Option, ...]] = (
         qt=_NOT_IN_QT,
         reason="What is too fast depends on the use.",
         zero="no limit",
-        enforced=True,
     ),
     Option(
         name="send-queue",
@@ -346,7 +318,6 @@ TABLE: Final[tuple[Option, ...]] = (
         qt="no limit",
         reason="A peer that does not read must not take the memory of all.",
         zero=NOT_ALLOWED,
-        enforced=True,
     ),
     Option(
         name="slow-consumer",
@@ -359,7 +330,6 @@ TABLE: Final[tuple[Option, ...]] = (
         reason=(
             "A client that is closed knows that it missed something; one whose messages are dropped does not."
         ),
-        enforced=True,
     ),
     Option(
         name="handshake-timeout",
@@ -370,7 +340,6 @@ TABLE: Final[tuple[Option, ...]] = (
         qt="10s, twice that with TLS",
         reason="Qt's own; one timer for all of it.",
         zero="no timeout",
-        enforced=True,
     ),
     Option(
         name="close-timeout",
@@ -381,7 +350,6 @@ TABLE: Final[tuple[Option, ...]] = (
         qt="0: TCP ends at once",
         reason="Long enough for a slow network, too short to hold connections that are over.",
         zero=NOT_ALLOWED,
-        enforced=True,
     ),
     Option(
         name="stall-timeout",
@@ -392,7 +360,6 @@ TABLE: Final[tuple[Option, ...]] = (
         qt="5s",
         reason="Twice Qt's, for networks that lose packets.",
         zero="no timeout",
-        enforced=True,
     ),
     Option(
         name="ping-interval",
@@ -406,7 +373,6 @@ TABLE: Final[tuple[Option, ...]] = (
             "nothing."
         ),
         zero="no pings",
-        enforced=True,
     ),
     Option(
         name="ping-timeout",
@@ -417,7 +383,6 @@ TABLE: Final[tuple[Option, ...]] = (
         qt="no pings",
         reason="A peer that does not answer for so long is gone.",
         zero="no pings",
-        enforced=True,
     ),
     Option(
         name="drain-timeout",
@@ -431,7 +396,6 @@ TABLE: Final[tuple[Option, ...]] = (
         qt=_NOT_IN_QT,
         reason="Clients that all reconnect in the same moment would be a storm.",
         zero="drop at once",
-        enforced=True,
     ),
     Option(
         name="client-ca",
@@ -440,7 +404,6 @@ TABLE: Final[tuple[Option, ...]] = (
         default=None,
         qt="no verification",
         reason="Only the operator has one.",
-        enforced=True,
     ),
     Option(
         name="allow-client",
@@ -454,7 +417,6 @@ TABLE: Final[tuple[Option, ...]] = (
         qt=_NOT_IN_QT,
         reason="Every certificate of the authority is good unless somebody narrows it.",
         repeatable=True,
-        enforced=True,
     ),
     Option(
         name="workers",
@@ -468,7 +430,6 @@ TABLE: Final[tuple[Option, ...]] = (
         qt="1",
         reason="One process needs nothing else to broadcast to all.",
         zero=NOT_ALLOWED,
-        enforced=True,
     ),
     Option(
         name="engine",
@@ -481,7 +442,6 @@ TABLE: Final[tuple[Option, ...]] = (
         default="memory:",
         qt=_NOT_IN_QT,
         reason="One process needs no other.",
-        enforced=True,
     ),
     Option(
         name="history-size",
@@ -495,7 +455,6 @@ TABLE: Final[tuple[Option, ...]] = (
         qt=_NOT_IN_QT,
         reason="Keeping what people sent is a decision of its own.",
         zero="nothing kept",
-        enforced=True,
     ),
     Option(
         name="history-age",
@@ -505,7 +464,6 @@ TABLE: Final[tuple[Option, ...]] = (
         qt=_NOT_IN_QT,
         reason="How long is too long depends on the use.",
         zero="as long as there is room",
-        enforced=True,
     ),
     Option(
         name="admin",
@@ -517,7 +475,6 @@ TABLE: Final[tuple[Option, ...]] = (
         default=None,
         qt=_NOT_IN_QT,
         reason="What can end connections is not open unasked.",
-        enforced=True,
     ),
     Option(
         name="admin-token-file",
@@ -526,7 +483,6 @@ TABLE: Final[tuple[Option, ...]] = (
         default=None,
         qt=_NOT_IN_QT,
         reason="A token has to be made by the operator.",
-        enforced=True,
     ),
     Option(
         name="test-endpoints",
@@ -535,7 +491,6 @@ TABLE: Final[tuple[Option, ...]] = (
         default=False,
         qt=_NOT_IN_QT,
         reason="It delays, cuts and misbehaves on demand: for tests, not for the public.",
-        enforced=True,
     ),
     Option(
         name="log-format",
@@ -548,7 +503,6 @@ TABLE: Final[tuple[Option, ...]] = (
         default="text",
         qt=_NOT_IN_QT,
         reason="People read it first.",
-        enforced=True,
     ),
     Option(
         name="config",
@@ -561,7 +515,6 @@ TABLE: Final[tuple[Option, ...]] = (
         default=None,
         qt=_NOT_IN_QT,
         reason="Nothing is read that was not named.",
-        enforced=True,
     ),
 )
 

@@ -108,7 +108,6 @@ SCHEMAS: Final[Mapping[str, Mapping[str, Any]]] = {
         value={"type": ["string", "number", "boolean", "array", "null"], "items": _TEXT},
         shown={"type": "string", "description": "The value as one writes it, with its unit."},
         source={"type": "string", "description": 'A file, "command line" or "default".'},
-        is_enforced=_FLAG,
     ),
     "Connection": _object(
         id={"type": "integer", "minimum": 1},

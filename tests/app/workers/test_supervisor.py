@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
+import tempfile
 from datetime import UTC, datetime
 from typing import Any
 
@@ -105,7 +107,9 @@ class ReloadTests(WorkersTestCase):
 
     async def test_certificates(self) -> None:
         """Every worker reads the certificates again, and systemd is told when they have."""
-        directory = os.path.abspath(self.mktemp())
+        # The path of a socket may not be long.
+        directory = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, directory)
         made = make_development_certificate(directory, now=datetime.now(UTC))
         heard = _Datagrams()
         path = os.path.join(directory, "notify")
