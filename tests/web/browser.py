@@ -115,6 +115,8 @@ def shared_browser() -> webdriver.Chrome:
 def new_window(chrome: webdriver.Chrome) -> Iterator[None]:
     """Look at a new window, and close it and all that were opened since."""
     before = chrome.window_handles
+    # What was written to the console in windows before this one is nobody's any more.
+    chrome.get_log("browser")
     chrome.switch_to.new_window("window")
     try:
         yield
