@@ -125,6 +125,17 @@ class StartTests(CrewTestCase):
         self.processes[0].say(failed="--port=1: taken")
         self.assertEqual(self.failures, ["--port=1: taken"])
 
+    def test_failure_told_late(self) -> None:
+        """What one of the first workers tells is the server's failure also when all listen already; of one
+        that took the place of another it is not."""
+        self.serve()
+        self.processes[0].say(failed="--engine: refused")
+        self.assertEqual(self.failures, ["--engine: refused"])
+        self.processes[1].end()
+        self.reactor.advance(FIRST_PAUSE)
+        self.processes[2].say(failed="--engine: refused")
+        self.assertEqual(len(self.failures), 1)
+
     def test_death_at_the_start(self) -> None:
         """A worker that dies before all have served fails the start, and is not started again."""
         self.crew.start()

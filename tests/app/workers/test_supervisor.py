@@ -9,12 +9,14 @@ import socket
 import tempfile
 from datetime import UTC, datetime
 from typing import Any
+from unittest import skipIf
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import DatagramProtocol
 
 from tests.app.servers import LineWatcher, connect, echoes, open_websocket, request, start, twistd
+from tests.engines.redis_server import REASON, RedisServer
 from wsecho.tls.development import make_development_certificate
 
 from .processes import LISTEN, WorkersTestCase
@@ -44,6 +46,15 @@ class FailedStartTests(WorkersTestCase):
         """Broadcast over several processes without an engine is refused."""
         written = await self.fails("--port=0", "--mode=broadcast")
         self.assertIn(b"--workers=2: broadcast over 2 processes needs an engine", written)
+
+    @skipIf(REASON is not None, REASON or "")
+    async def test_engine(self) -> None:
+        """A password that the engine refuses is a line and status 1, and no worker is started again."""
+        server = RedisServer("--requirepass", "right").start()
+        self.addCleanup(server.stop)
+        written = await self.fails("--port=0", f"--engine={server.url(credentials=':wrong@')}")
+        self.assertIn(b"does not take the user or the password of the URL", written)
+        self.assertNotIn(b"another one starts", written)
 
     async def test_number(self) -> None:
         """What is no number of processes is refused."""

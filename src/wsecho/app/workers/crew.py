@@ -3,7 +3,8 @@
 Rules of this file:
 
 - a worker is started again however it ended, after a pause that doubles while it does not last; until the
-  server stops. Only at the very start, before all have served, one that fails is the server's failure;
+  server stops. Only at the very start, before all have served, one that dies is the server's failure, and
+  so is what one of the first ones says to be wrong (a password of the engine, which answers late);
 - what a worker writes is lines of JSON on its standard output; what comes on its standard error is logged;
 - a question to the workers is answered within a bound, by those that could. One that is stopped, or busy
   for ever, keeps nobody waiting, and is not killed for it: it may come back, and its connections with it.
@@ -82,7 +83,7 @@ class IListensToCrew(Protocol):
         """Every worker serves, for the first time."""
 
     def start_failed(self, line: str) -> None:
-        """A worker could not serve at the start of all; one line."""
+        """A worker of the first ones cannot serve, and no retry would mend it; one line."""
 
     def logged(self, worker: int, record: Mapping[str, Any]) -> None:
         """A worker has logged something."""
@@ -230,7 +231,8 @@ class Crew:
         elif "ready" in value:
             self._is_ready(worker)
         elif (line := value.get("failed")) is not None:
-            if not self._has_served:
+            # Whoever took its place knows that it once was right: it is tried again.
+            if not worker.restarts:
                 self._listener.start_failed(line)
         elif "stopping" in value and worker.state in (WorkerState.STARTING, WorkerState.READY):
             worker.state = WorkerState.STOPPING
