@@ -15,6 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
+from tests.locked_tls import locked
 from tests.serving import TIMEOUT, python_environment, serving
 from wsecho.policy.knobs import BAD_FRAMES, KNOBS
 from wsecho.tls.development import make_development_certificate
@@ -170,7 +171,7 @@ class ExampleTests(SynchronousTestCase):
         """Try each on ws and on wss."""
         folder = Path(self.mktemp()).resolve()
         make_development_certificate(folder, now=datetime.now(UTC))
-        tls = ssl.create_default_context(cafile=folder / "ca.pem")
+        tls = locked(ssl.create_default_context(cafile=folder / "ca.pem"))
         command = [sys.executable, "-m", "wsecho", f"--listen={LISTEN}", f"--listen-tls={LISTEN}", option]
         pems = [f"--certificate={folder / 'certificate.pem'}", f"--private-key={folder / 'private-key.pem'}"]
         with serving([*command, *pems], env=python_environment(), listeners=2) as urls:
