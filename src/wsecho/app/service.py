@@ -17,15 +17,15 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred, fail, gatherResults, maybeDeferred, succeed
-from twisted.logger import ILogObserver, Logger
+from twisted.internet.defer import Deferred, fail, gatherResults, maybeDeferred, succeed
+from twisted.logger import Logger
 
 from wsecho.app.channels import build_broadcast
 from wsecho.app.descriptors import provide_descriptors
 from wsecho.app.listeners import IListener, ListenError, is_local, url_of
+from wsecho.app.listening import CannotStart, ListeningService
 from wsecho.app.ports import Ports
-from wsecho.app.process import FAILED, Process
+from wsecho.app.process import Process
 from wsecho.app.sources import build_listeners, build_tls
 from wsecho.hub.engine import EngineError
 from wsecho.policy.enumerations import SslMode
@@ -71,18 +71,6 @@ _log = Logger(namespace="wsecho")
 #: In which accepting and listening may be changed.
 _MAY_CHANGE = (ServerState.READY, ServerState.PAUSED, ServerState.CLOSED, ServerState.ENGINE_AWAY)
 _NOT_JOINED: Final = "broadcast over several processes needs --engine"
-
-
-class CannotStart(Exception, SystemExit):
-    """The server cannot start; one line.
-
-    An Exception, so that twistd removes its pid file and tells the process that a daemon was started from. A
-    SystemExit as well, so that the interpreter ends with status 1 and without a traceback.
-    """
-
-    def __init__(self, line: str) -> None:
-        super().__init__(line)
-        self.code = FAILED
 
 
 class IsServer(Protocol):
@@ -143,7 +131,7 @@ class Administration:
     oversee: Callable[[WebSocketService], IOverseer]
 
 
-class WebSocketService(Service):
+class WebSocketService(ListeningService):
     """Listens on all listeners and ends all connections when it is stopped.
 
     :param listeners: each is listened on once, so a service starts once.
@@ -180,42 +168,23 @@ class WebSocketService(Service):
         relay: Relay | None = None,
         notifier: Notifier | None = None,
     ) -> None:
-        self._reactor = reactor
+        super().__init__(reactor, paths=paths, process=process, say=say, notifier=notifier)
         self._listeners = listeners
         self._make_server = make_server
         self._hosts = hosts
         self._drain_timeout = drain_timeout
-        self._paths = paths
         self._tls = tls
-        self._process = process
         self._prepare = prepare
-        self._say = say
         self._administration = administration
         self._relay = relay
-        self._notifier = notifier
-        self._is_accepting = True
         self._ports = Ports()
         self._is_changing = False
-        self._is_stopping = False
-        self._began = 0.0
         self._servers: list[tuple[IsServer, bool]] = []
-        self._pending: list[Deferred[Any]] = []
-        self._failure: str | None = None
-        self._is_bound = False
-        self._is_announced = False
-        self.log_observer: Any = None
-        """What writes the log, in place of twistd's own; None to leave it to twistd."""
 
     @property
     def ports(self) -> tuple[IListeningPort, ...]:
         """The ports that are listened on."""
         return tuple(port for server, _ in self._servers for port in server.ports)
-
-    def setServiceParent(self, parent: Any) -> None:
-        """Become a part of the application; twistd asks that for the observer before it begins to log."""
-        super().setServiceParent(parent)  # type: ignore[no-untyped-call]
-        if self.log_observer is not None:
-            parent.setComponent(ILogObserver, self.log_observer)
 
     @property
     def servers(self) -> tuple[IsServer, ...]:
@@ -247,19 +216,9 @@ class WebSocketService(Service):
         return ServerState.READY if self._is_accepting else ServerState.PAUSED
 
     @property
-    def is_accepting(self) -> bool:
-        """Whether connections are accepted, as far as there are ports."""
-        return self._is_accepting and not self._is_stopping
-
-    @property
     def is_listening(self) -> bool:
         """Whether an operator has left the ports open."""
         return self._ports.are_open
-
-    @property
-    def uptime_seconds(self) -> float:
-        """Since the start."""
-        return max(0.0, float(self._reactor.seconds()) - self._began)
 
     def set_accepting(self, accepting: bool) -> bool:
         """Pause or resume accepting on all listeners; whether that is possible now."""
@@ -302,8 +261,7 @@ class WebSocketService(Service):
 
         :raises CannotStart: one of them cannot listen; then none does.
         """
-        super().privilegedStartService()  # type: ignore[no-untyped-call]
-        self._is_bound = True
+        super().privilegedStartService()
         if self._prepare is not None:
             self._prepare()
         for listener in self._listeners:
@@ -324,23 +282,14 @@ class WebSocketService(Service):
 
     def _begin_administration(self, administration: Administration) -> None:
         endpoint = administration.endpoint
-        self._began = self._reactor.seconds()
         administration.meter.start()
-        listening = endpoint.listen(administration.oversee(self))
-        self._pending.append(listening)
 
-        def listens(_: object) -> None:
-            self._pending.remove(listening)
+        def listens() -> None:
             if self._is_announced:
                 endpoint.tell()
                 self._notify_ready()
 
-        def failed(failure: Failure) -> None:
-            self._pending.remove(listening)
-            if not isinstance(failure.value, CancelledError):
-                self._listening_failed(endpoint.listener, failure)
-
-        listening.addCallbacks(listens, failed)
+        self._wait_for(endpoint.listen(administration.oversee(self)), endpoint.listener, listens)
 
     def _end_administration(self, administration: Administration) -> Deferred[Any]:
         administration.meter.stop()
@@ -381,12 +330,7 @@ class WebSocketService(Service):
             gone.addBoth(
                 lambda result: self._end_administration(administration).addCallback(lambda _: result)
             )
-        return gone.addBoth(self._gone)
-
-    def _gone(self, result: Any) -> Any:
-        if self._notifier is not None:
-            self._notifier.end()
-        return result
+        return gone.addBoth(self._notify_end)
 
     def _tell_drain(self, *, spread: bool) -> None:
         number = sum(len(server.factory.connections) for server, _ in self._servers)
@@ -429,11 +373,8 @@ class WebSocketService(Service):
     def _bind(self, listener: IListener) -> None:
         server = self._make_server(listener.is_secure)
         self._servers.append((server, listener.is_secure))
-        listening = server.listen_through(listener.listen)
-        self._pending.append(listening)
 
-        def listens(_: object) -> None:
-            self._pending.remove(listening)
+        def listens() -> None:
             # No connection is accepted before the reactor's next turn: this is in time.
             local = all(is_local(port.getHost()) for port in server.ports)
             server.factory.hosts = self._hosts or AllowedHosts(LOOPBACK_HOSTS if local else None)
@@ -441,25 +382,7 @@ class WebSocketService(Service):
                 self._tell(server, listener.is_secure)
                 self._notify_ready()
 
-        def failed(failure: Failure) -> None:
-            self._pending.remove(listening)
-            if not isinstance(failure.value, CancelledError):
-                self._listening_failed(listener, failure)
-
-        listening.addCallbacks(listens, failed)
-
-    def _listening_failed(self, listener: IListener, failure: Failure) -> None:
-        if not isinstance(failure.value, ListenError):
-            _log.failure("{name}: failed to listen", failure, name=listener.name)
-        self._cannot_run(f"{listener.name}: {failure.getErrorMessage()}")
-
-    def _cannot_run(self, line: str) -> None:
-        self._failure = line
-        _log.critical("{line}", line=line)
-        if self._say is not None:
-            self._say(self._failure)
-        if self.running and self._process is not None:
-            self._process.fail()
+        self._wait_for(server.listen_through(listener.listen), listener, listens)
 
     def _announce(self) -> None:
         if not self.running:
@@ -483,23 +406,15 @@ class WebSocketService(Service):
         return f"{self.state.value}, connections: {number}"
 
     def _tell(self, server: IsServer, is_secure: bool) -> None:
-        if not self._paths:
-            return
         for port in server.ports:
-            url = url_of(port.getHost(), is_secure=is_secure)
-            _log.info("listening on {url} : {paths}", event="listening", url=url, paths=self._paths)
-
-    def _call_off(self) -> None:
-        for listening in list(self._pending):
-            listening.cancel()
+            self._tell_port(port, is_secure=is_secure)
 
 
 def paths_served(mode: str, *, has_test_endpoints: bool = False, has_channels: bool = True) -> str:
     """Return the part of a start line that tells what is served where."""
-    if not has_channels:
-        more = ", /test programmable echo" if has_test_endpoints else ""
-        return f"/ and /echo echo{more}; no broadcast, which needs --engine over several processes"
     more = ", /test programmable echo" if has_test_endpoints else ""
+    if not has_channels:
+        return f"/ and /echo echo{more}; no broadcast, which needs --engine over several processes"
     if mode == "broadcast":
         return f"/echo echo, /, /broadcast and /broadcast/CHANNEL broadcast{more}"
     return f"/ and /echo echo, /broadcast and /broadcast/CHANNEL broadcast{more}"

@@ -11,12 +11,12 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
-from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.logger import ILogObserver, Logger, globalLogPublisher
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger, globalLogPublisher
 
-from wsecho.app.listeners import ListenError, url_of
-from wsecho.app.service import CannotStart, paths_served
+from wsecho.app.listeners import url_of
+from wsecho.app.listening import CannotStart, ListeningService
+from wsecho.app.service import paths_served
 from wsecho.app.sources import build_listeners, build_tls
 from wsecho.app.workers.crew import Crew, WorkerState
 from wsecho.app.workers.logs import event_of_record
@@ -26,8 +26,6 @@ from wsecho.policy.facts import ServerState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-
-    from twisted.python.failure import Failure
 
     from wsecho.app.admin import AdminEndpoint
     from wsecho.app.configuration import Configuration
@@ -43,7 +41,7 @@ _log = Logger(namespace="wsecho")
 MARGIN: Final = 5.0
 
 
-class Supervisor(Service):
+class Supervisor(ListeningService):
     """Listens, and keeps workers that serve.
 
     :param configuration: of the whole server
@@ -71,23 +69,12 @@ class Supervisor(Service):
         endpoint: AdminEndpoint | None = None,
         notifier: Notifier | None = None,
     ) -> None:
-        self._reactor = reactor
+        super().__init__(reactor, paths=paths, process=process, say=say, notifier=notifier)
         self._configuration = configuration
         self._listeners = listeners
         self._sockets = sockets
-        self._paths = paths
-        self._process = process
-        self._say = say
         self._endpoint = endpoint
-        self._notifier = notifier
         self._drain_timeout = configuration.seconds("drain-timeout")
-        self._pending: list[Deferred[Any]] = []
-        self._failure: str | None = None
-        self._is_bound = False
-        self._is_announced = False
-        self._is_accepting = True
-        self._is_stopping = False
-        self._began = 0.0
         self.crew = Crew(
             reactor,
             size,
@@ -95,14 +82,6 @@ class Supervisor(Service):
             greeting=self._greeting,
             descriptors=lambda: self._sockets.descriptors,
         )
-        self.log_observer: Any = None
-        """What writes the log, in place of twistd's own; None to leave it to twistd."""
-
-    def setServiceParent(self, parent: Any) -> None:
-        """Become a part of the application; twistd asks that for the observer before it begins to log."""
-        super().setServiceParent(parent)  # type: ignore[no-untyped-call]
-        if self.log_observer is not None:
-            parent.setComponent(ILogObserver, self.log_observer)
 
     # -- what is seen of it ----------------------------------------------------------------------------------
 
@@ -120,16 +99,6 @@ class Supervisor(Service):
             return ServerState.STARTING
         return ServerState.READY if self._is_accepting else ServerState.PAUSED
 
-    @property
-    def is_accepting(self) -> bool:
-        """Whether connections are accepted."""
-        return self._is_accepting and not self._is_stopping
-
-    @property
-    def uptime_seconds(self) -> float:
-        """Since the start."""
-        return max(0.0, float(self._reactor.seconds()) - self._began)
-
     def set_accepting(self, accepting: bool) -> bool:
         """Pause or resume accepting in all workers; whether that is possible now."""
         if self.state not in (ServerState.READY, ServerState.PAUSED):
@@ -145,50 +114,24 @@ class Supervisor(Service):
 
         :raises CannotStart: one of them cannot be bound; then none is.
         """
-        super().privilegedStartService()  # type: ignore[no-untyped-call]
-        self._is_bound = True
-        self._began = self._reactor.seconds()
+        super().privilegedStartService()
         for listener in self._listeners:
             self._wait_for(self._sockets.listen(listener), listener)
+            self._give_up_after_failure()
         if self._endpoint is not None:
             from wsecho.app.workers.overseer import CrewOverseer
 
             overseer = CrewOverseer(self, self.crew, self._configuration)
             self._wait_for(self._endpoint.listen(overseer), self._endpoint.listener)
+            self._give_up_after_failure()
 
-    def _wait_for(self, listening: Deferred[Any], listener: IListener) -> None:
-        self._pending.append(listening)
-
-        def listens(_: object) -> None:
-            self._pending.remove(listening)
-
-        def failed(failure: Failure) -> None:
-            self._pending.remove(listening)
-            if isinstance(failure.value, CancelledError):
-                return
-            if not isinstance(failure.value, ListenError):
-                _log.failure("{name}: failed to listen", failure, name=listener.name)
-            self._fail(f"{listener.name}: {failure.getErrorMessage()}")
-
-        listening.addCallbacks(listens, failed)
+    def _give_up_after_failure(self) -> None:
         if self._failure is not None:
             self._call_off()
             self._sockets.close()
             if self._endpoint is not None:
                 self._endpoint.stop()
             raise CannotStart(self._failure)
-
-    def _fail(self, line: str) -> None:
-        self._failure = line
-        _log.critical("{line}", line=line)
-        if self._say is not None:
-            self._say(line)
-        if self.running and self._process is not None:
-            self._process.fail()
-
-    def _call_off(self) -> None:
-        for listening in list(self._pending):
-            listening.cancel()
 
     def startService(self) -> None:
         """Start the workers as soon as the reactor runs; bind first, where nobody called
@@ -219,8 +162,8 @@ class Supervisor(Service):
     def all_ready(self) -> None:
         """Tell the URLs: whoever has read one may connect."""
         self._is_announced = True
-        for url in self.urls:
-            _log.info("listening on {url} : {paths}", event="listening", url=url, paths=self._paths)
+        for port, is_secure in self._sockets.ports:
+            self._tell_port(port, is_secure=is_secure)
         if self._endpoint is not None:
             self._endpoint.tell()
         _log.info(
@@ -238,7 +181,7 @@ class Supervisor(Service):
     def start_failed(self, line: str) -> None:
         """Give up: what fails in one worker at the start fails in all."""
         if self._failure is None and not self._is_stopping:
-            self._fail(line)
+            self._cannot_run(line)
 
     def logged(self, worker: int, record: Mapping[str, Any]) -> None:
         """Log it here."""
@@ -257,11 +200,6 @@ class Supervisor(Service):
 
         self.crew.ask_all({"do": "reload"}).addCallback(reloaded)
 
-    def _notify_end(self, result: Any) -> Any:
-        if self._notifier is not None:
-            self._notifier.end()
-        return result
-
     def stopService(self) -> Deferred[Any]:
         """Close the sockets and let the workers end; fires when all are gone."""
         super().stopService()  # type: ignore[no-untyped-call]
@@ -271,14 +209,13 @@ class Supervisor(Service):
         gone: Deferred[Any] = self.crew.stop(gradual=gradual, timeout=self._drain_timeout + MARGIN)
         if self._notifier is not None:
             self._notifier.stopping(self._describe, self._drain_timeout + MARGIN)
-            gone.addBoth(self._notify_end)
         # Before they are gone: a port that is listened on by nobody who accepts keeps clients waiting.
         self._sockets.close()
         endpoint = self._endpoint
         if endpoint is not None:
             # The last to go: whoever watches sees the drain to its end.
             gone.addBoth(lambda _: endpoint.stop())
-        return gone
+        return gone.addBoth(self._notify_end)
 
 
 def build_supervisor(
