@@ -21,7 +21,7 @@ from twisted.scripts import twistd
 
 from wsecho.app.configuration import ConfigurationError
 from wsecho.app.connecting import Conversation, Screen, converse
-from wsecho.app.options import Options, help_for, version
+from wsecho.app.options import CommandOptions, Options, help_for, version
 from wsecho.app.process import FAILED
 from wsecho.app.sources import build_tls
 from wsecho.policy.options import TABLE, Kind, option
@@ -100,7 +100,7 @@ def _parse(arguments: Sequence[str]) -> Configuration:
     return options.configuration
 
 
-class _CertificateOptions(usage.Options):
+class _CertificateOptions(CommandOptions):
     """The options of ``wsecho make-certificate``."""
 
     synopsis = "Usage: wsecho make-certificate [options] [NAME...]"
@@ -121,11 +121,6 @@ class _CertificateOptions(usage.Options):
 
     def parseArgs(self, *names: str) -> None:
         self.names = names
-
-    def opt_version(self) -> None:
-        """Print the version and exit."""
-        print(f"wsecho {version()}")
-        raise SystemExit(0)
 
 
 def _make_certificate(arguments: Sequence[str]) -> None:
@@ -151,7 +146,7 @@ def _make_certificate(arguments: Sequence[str]) -> None:
     print(f"--certificate={made.certificate} --private-key={made.private_key}")
 
 
-class _ConnectOptions(usage.Options):
+class _ConnectOptions(CommandOptions):
     """The options of ``wsecho connect``."""
 
     synopsis = "Usage: wsecho connect [options] URL"
@@ -186,11 +181,6 @@ class _ConnectOptions(usage.Options):
     def opt_subprotocol(self, name: str) -> None:
         """A subprotocol to offer; may be given more than once."""
         self.subprotocols.append(name)
-
-    def opt_version(self) -> None:
-        """Print the version and exit."""
-        print(f"wsecho {version()}")
-        raise SystemExit(0)
 
 
 def _connect(arguments: Sequence[str]) -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from wsecho.app.configuration import Configuration
     from wsecho.policy.options import Option
 
-__all__ = ["Options", "help_for", "version"]
+__all__ = ["CommandOptions", "Options", "help_for", "version"]
 
 _WIDTH = 80
 
@@ -59,7 +59,16 @@ def help_for(row: Option, width: int = _WIDTH) -> str:
     return f"    {head}\n{body}\n"
 
 
-class Options(usage.Options):
+class CommandOptions(usage.Options):
+    """The options of any command."""
+
+    def opt_version(self) -> None:
+        """Print the version and exit."""
+        print(f"wsecho {version()}")  # noqa: T201
+        raise SystemExit(0)
+
+
+class Options(CommandOptions):
     """The options of ``twistd wsecho``.
 
     After `parseOptions`, `configuration` holds what they and the file of ``--config`` say.
@@ -89,11 +98,6 @@ class Options(usage.Options):
     def postOptions(self) -> None:
         """Make the configuration."""
         self.configuration = read_configuration(self.given)
-
-    def opt_version(self) -> None:
-        """Print the version and exit."""
-        print(f"wsecho {version()}")  # noqa: T201
-        raise SystemExit(0)
 
     def getUsage(self, width: int | None = None) -> str:
         """Return the help text: every row of the table in its order, which goes from what is needed first to
