@@ -14,7 +14,7 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from tests.web.browser import Page, browser, missing_programs, new_window, shared_browser, wsecho_serving
 
-__all__ = ["InABrowser"]
+__all__ = ["BrowserCase", "InABrowser"]
 
 
 @functools.cache
@@ -27,14 +27,11 @@ def _shared_server(*options: str) -> str:
     return resources.enter_context(wsecho_serving(Path(folder) / "server", *options, seconds=3600))
 
 
-class InABrowser(SynchronousTestCase):
-    """A server, a browser, and the page open in it."""
-
-    #: Whether `server` is the test's own, for it to close.
-    stops_server = False
+class BrowserCase(SynchronousTestCase):
+    """A test that needs a browser."""
 
     def setUp(self) -> None:
-        """Start both and open the page."""
+        """Skip without a browser; make a folder, and what is left in order at the end."""
         if missing := missing_programs():
             raise SkipTest(f"{' and '.join(missing)} not found: apt-get install chromium chromium-driver")
         # SynchronousTestCase has no enterContext.
@@ -42,6 +39,17 @@ class InABrowser(SynchronousTestCase):
         self.addCleanup(self.resources.close)
         self.folder = Path(self.mktemp())
         self.folder.mkdir(parents=True)
+
+
+class InABrowser(BrowserCase):
+    """A server, a browser, and the page open in it."""
+
+    #: Whether `server` is the test's own, for it to close.
+    stops_server = False
+
+    def setUp(self) -> None:
+        """Start both and open the page."""
+        super().setUp()
         options, flags = self.listener()
         self.server = self.resources.enter_context(ExitStack())
         if self.stops_server or flags:

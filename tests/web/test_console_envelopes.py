@@ -5,32 +5,26 @@ from __future__ import annotations
 import json
 import re
 import urllib.request
-from contextlib import ExitStack
-from pathlib import Path
 
-from twisted.trial.unittest import SkipTest, SynchronousTestCase
-
-from tests.web.browser import Line, Page, missing_programs, new_window, shared_browser
+from tests.web.browser import Line, Page, new_window, shared_browser
+from tests.web.in_a_browser import BrowserCase
 from tests.web.operator import Served, overseen
 
 _ID = r"[0-9a-f]+-\d+"
 _EPOCH = r"[\w-]+"
 
 
-class KeepingTests(SynchronousTestCase):
+class KeepingTests(BrowserCase):
     """Broadcast with *Keep my place*."""
 
     def setUp(self) -> None:
         """Start a server with an admin endpoint, and open the page."""
-        if missing := missing_programs():
-            raise SkipTest(f"{' and '.join(missing)} not found: apt-get install chromium chromium-driver")
-        # SynchronousTestCase has no enterContext.
-        resources = ExitStack()
-        self.addCleanup(resources.close)
-        folder = Path(self.mktemp())
-        self.served: Served = resources.enter_context(overseen(folder, "--history-size=10"))
+        super().setUp()
+        self.served: Served = self.resources.enter_context(
+            overseen(self.folder / "server", "--history-size=10")
+        )
         chrome = shared_browser()
-        resources.enter_context(new_window(chrome))
+        self.resources.enter_context(new_window(chrome))
         self.page = Page(chrome, "http" + self.served.url.removeprefix("ws"))
         self.addCleanup(lambda: self.assertEqual(self.page.console, []))
 

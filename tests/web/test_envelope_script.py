@@ -5,13 +5,10 @@ Against a real server first, and then against a WebSocket of the test's, which s
 
 from __future__ import annotations
 
-from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
-from twisted.trial.unittest import SkipTest, SynchronousTestCase
-
-from tests.web.browser import missing_programs, new_window, shared_browser, wsecho_serving
+from tests.web.browser import new_window, shared_browser, wsecho_serving
+from tests.web.in_a_browser import BrowserCase
 
 _PREPARE = """
     const done = arguments[arguments.length - 1];
@@ -71,21 +68,16 @@ _END = """
 """
 
 
-class EnvelopeScriptTests(SynchronousTestCase):
+class EnvelopeScriptTests(BrowserCase):
     """envelope.js."""
 
     def setUp(self) -> None:
-        if missing := missing_programs():
-            raise SkipTest(f"{' and '.join(missing)} not found: apt-get install chromium chromium-driver")
-        resources = ExitStack()
-        self.addCleanup(resources.close)
-        folder = Path(self.mktemp())
-        folder.mkdir(parents=True)
-        address = resources.enter_context(
-            wsecho_serving(folder / "server", "--host=127.0.0.1", "--port=0", "--history-size=100")
+        super().setUp()
+        address = self.resources.enter_context(
+            wsecho_serving(self.folder / "server", "--host=127.0.0.1", "--port=0", "--history-size=100")
         )
         self.chrome = shared_browser()
-        resources.enter_context(new_window(self.chrome))
+        self.resources.enter_context(new_window(self.chrome))
         self.chrome.get(address)
         self.chrome.set_script_timeout(30)
 

@@ -9,17 +9,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from twisted.trial.unittest import SkipTest, SynchronousTestCase
+from twisted.trial.unittest import SynchronousTestCase
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
-from tests.web.browser import missing_programs, new_window, shared_browser
+from tests.web.browser import new_window, shared_browser
 from tests.web.contrasts import CONTRASTS
+from tests.web.in_a_browser import BrowserCase
 from tests.web.operator import OperatorPage, overseen
 from wsecho.web.operator_page import operator_page
 from wsecho.web.page import CONTENT_SECURITY_POLICY
@@ -76,19 +76,14 @@ class ServedTests(SynchronousTestCase):
             self.assertTrue(answer.body.startswith(b"/* "), name)
 
 
-class _InABrowser(SynchronousTestCase):
+class _InABrowser(BrowserCase):
     """A server, the page open in a browser, and clients."""
 
     options: tuple[str, ...] = ()
 
     def setUp(self) -> None:
         """Start both and open the page."""
-        if missing := missing_programs():
-            raise SkipTest(f"{' and '.join(missing)} not found: apt-get install chromium chromium-driver")
-        self.resources = ExitStack()
-        self.addCleanup(self.resources.close)
-        self.folder = Path(self.mktemp())
-        self.folder.mkdir(parents=True)
+        super().setUp()
         self.prepare()
         self.server = self.resources.enter_context(ExitStack())
         self.served = self.server.enter_context(overseen(self.folder / "server", *self.options))
