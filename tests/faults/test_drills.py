@@ -112,18 +112,22 @@ class NodeDrills(DrillCase):
         publisher = self.publisher(other, rate=50)
         await self.until_all_open()
         await self.until_more(10)
-        stopped.send("STOP")
-        filler = Filler("filler", [other])
-        self.clients.append(filler)
-        await self.until(lambda: self.server.ask("PUBSUB", "NUMSUB", "wsecho:0:c:drill").endswith(b":1\r\n"))
-        filler.stop_filling()
-        stopped.send("CONT")
+        await self.stop_until_cut(stopped, other)
         await self.until(lambda: stopped.log.count("engine redis: up") >= 2)
         await self.until_more(10)
         await self.finish()
         self.assertEqual(publisher.log.errors, 0)
         self.assertEqual(other.log.count("engine redis: away"), 0)
         self.note("the other node was not disturbed")
+
+    async def stop_until_cut(self, stopped: Node, other: Node) -> None:
+        """Stop a node until Redis has cut it for what it does not read, and let it go on."""
+        stopped.send("STOP")
+        filler = Filler("filler", [other])
+        self.clients.append(filler)
+        await self.until(lambda: self.server.ask("PUBSUB", "NUMSUB", "wsecho:0:c:drill").endswith(b":1\r\n"))
+        filler.stop_filling()
+        stopped.send("CONT")
 
     async def test_f9_cut_without_history(self) -> None:
         """F9: without history the same cut is told: plain clients are closed with 1012, and others get a
@@ -137,12 +141,7 @@ class NodeDrills(DrillCase):
         # Without one the other node would not listen, and the stopped one be the only one that does.
         self.clients += [envelope, plain, Listener("there", [other])]
         await self.until_all_open()
-        stopped.send("STOP")
-        filler = Filler("filler", [other])
-        self.clients.append(filler)
-        await self.until(lambda: self.server.ask("PUBSUB", "NUMSUB", "wsecho:0:c:drill").endswith(b":1\r\n"))
-        filler.stop_filling()
-        stopped.send("CONT")
+        await self.stop_until_cut(stopped, other)
         await self.until(lambda: 1012 in plain.codes and "gap" in envelope.kinds)
         self.assertEqual(self.died(), [])
         self.note("plain client closed with 1012, envelope client told of a gap")
