@@ -28,6 +28,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from tests.checkout import CHECKOUT
+from tests.locked_tls import locked
 from tests.serving import TIMEOUT, python_environment, serving
 from wsecho.tls.development import make_development_certificate
 
@@ -63,7 +64,7 @@ class Place:
         made = make_development_certificate(folder, [NAME], now=datetime.now(UTC))
         both = made.certificate.read_bytes() + made.private_key.read_bytes()
         (folder / "both.pem").write_bytes(both)
-        self.trusting = ssl.create_default_context(cafile=made.ca)
+        self.trusting = locked(ssl.create_default_context(cafile=made.ca))
         # A worker that has given up root still reads its files.
         for path in (folder, *folder.iterdir()):
             path.chmod(0o755)

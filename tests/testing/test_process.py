@@ -10,6 +10,7 @@ import sys
 from twisted.trial.unittest import SynchronousTestCase
 from websockets.sync.client import connect
 
+from tests.locked_tls import locked
 from tests.serving import TIMEOUT, python_environment
 from wsecho.testing import Server, ServerFailed
 
@@ -58,7 +59,7 @@ class ServerTests(SynchronousTestCase):
             with server:
                 assert server.ca_file is not None
                 authorities.append(server.ca_file.read_bytes())
-                context = server.ssl_context()
+                context = locked(server.ssl_context())
                 with (
                     connect(server.url(), ssl=context, proxy=None) as ann,
                     connect(server.url(), ssl=context, proxy=None) as bob,
