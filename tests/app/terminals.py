@@ -18,6 +18,8 @@ from tests.serving import TIMEOUT
 CTRL_C = "\x03"
 CTRL_D = "\x04"
 
+#: Where :func:`termios.tcgetattr` has ICANON, with which a terminal gives whole lines only.
+_LOCAL_FLAGS = 3
 
 #: Runs what follows on a terminal of its own: only there keys such as Ctrl-C are signals.
 _ON_TERMINAL = """
@@ -51,7 +53,17 @@ class Terminal:
         return termios.tcgetattr(self._slave)
 
     def type(self, keys: str) -> None:
-        """Press keys."""
+        """Press keys, when the program reads them one by one.
+
+        Between two lines readline gives the terminal back, and a key such as Ctrl-V would have the
+        terminal's own meaning.
+        """
+        end = time.monotonic() + TIMEOUT
+        while self.settings()[_LOCAL_FLAGS] & termios.ICANON:
+            with contextlib.suppress(AssertionError):
+                self._read(min(end, time.monotonic() + 0.01), "")
+            if self._process.poll() is not None or time.monotonic() > end:
+                raise AssertionError(f"does not read keys: {self.seen!r}")
         os.write(self._master, keys.encode())
 
     def sees(self, words: str) -> str:
