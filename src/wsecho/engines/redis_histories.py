@@ -1,24 +1,24 @@
 """What is retained of a channel, read once for all who ask at the same time.
 
-Rules of this file: a channel is read by one at a time, and not again at once. Who asks meanwhile waits for
-the next reading, and shares it: when a thousand clients come back at once, Redis is asked for each channel,
-and not for each client.
+Rules of this file: one reading has what each of those who ask lacks, and no hole; what that is for each is
+cut from it. When it is read stands in `wsecho.engines.shared_answers`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from twisted.internet.defer import Deferred
 
 from wsecho.engines.redis_store import RedisStore
-from wsecho.hub.engine import EngineAway, Entry, History, Position
+from wsecho.engines.shared_answers import SharedAnswers
+from wsecho.hub.engine import Entry, History, Position
 
 __all__ = ["Histories"]
 
-#: Between two readings of a channel. Clients that come back after an outage do not come in one moment.
-_SECONDS_BETWEEN = 0.05
+#: Entries, and the newest position, which is None where nothing is kept.
+_Reading: TypeAlias = tuple[list[Entry], Position | None]
 
 
 class Histories:
@@ -29,66 +29,22 @@ class Histories:
 
     def __init__(self, store: RedisStore, clock: Any) -> None:
         self._store = store
-        self._clock = clock
-        self._asked: dict[str, list[tuple[Position | None, Deferred[History]]]] = {}
-        self._timers: set[Any] = set()
+        # All of a turn share one reading.
+        self._shared: SharedAnswers[Position | None, _Reading] = SharedAnswers(
+            lambda channel, sinces: Deferred.fromCoroutine(self._read(channel, sinces)), clock, gathers=True
+        )
         self.readings = 0
         """How often a channel was read."""
 
     def read(self, channel: str, since: Position | None) -> Deferred[History]:
         """What is retained after a position; see `IEngine`."""
-        deferred: Deferred[History] = Deferred()
-        asked = self._asked.get(channel)
-        if asked is not None:
-            asked.append((since, deferred))
-            return deferred
-        self._asked[channel] = [(since, deferred)]
-        # All of this turn share one reading.
-        self._later(0, channel)
-        return deferred
-
-    def _later(self, delay: float, channel: str) -> None:
-        def due() -> None:
-            self._timers.discard(timer)
-            self._begin(channel)
-
-        timer: Any = self._clock.callLater(delay, due)
-        self._timers.add(timer)
+        return self._shared.ask(channel, since).addCallback(_slice, since)
 
     def stop(self) -> None:
         """Fail all who wait."""
-        for timer in self._timers:
-            timer.cancel()
-        self._timers.clear()
-        waiting, self._asked = self._asked, {}
-        for asked in waiting.values():
-            for _, deferred in asked:
-                _fire(deferred, None, EngineAway("the engine has stopped"))
+        self._shared.stop()
 
-    def _begin(self, channel: str) -> None:
-        asked = self._asked[channel]
-        if not asked:
-            # Nobody came in the meantime: the next who does is served at once.
-            del self._asked[channel]
-            return
-        taken = asked[:]
-        asked.clear()
-        reading = Deferred.fromCoroutine(self._read(channel, [since for since, _ in taken]))
-        reading.addBoth(self._ended, channel, taken)
-
-    def _ended(
-        self, result: Any, channel: str, taken: list[tuple[Position | None, Deferred[History]]]
-    ) -> None:
-        if channel in self._asked:
-            self._later(_SECONDS_BETWEEN, channel)
-        for since, deferred in taken:
-            if isinstance(result, tuple):
-                entries, newest = result
-                _fire(deferred, _slice(entries, newest, since), None)
-            else:
-                _fire(deferred, None, result)
-
-    async def _read(self, channel: str, sinces: list[Position | None]) -> tuple[list[Entry], Position | None]:
+    async def _read(self, channel: str, sinces: list[Position | None]) -> _Reading:
         if not self._store.keeps(channel):
             return [], None
         self.readings += 1
@@ -131,7 +87,8 @@ def _without_hole(entries: Sequence[Entry], newest: Position) -> list[Entry]:
     return list(entries[begin:])
 
 
-def _slice(entries: list[Entry], newest: Position | None, since: Position | None) -> History:
+def _slice(reading: _Reading, since: Position | None) -> History:
+    entries, newest = reading
     if newest is None:
         return History([], None, since is None)
     if since is None:
@@ -140,13 +97,3 @@ def _slice(entries: list[Entry], newest: Position | None, since: Position | None
         return History(entries, newest, False)
     first = newest.offset - len(entries) + 1
     return History(entries[max(0, since.offset + 1 - first) :], newest, since.offset + 1 >= first)
-
-
-def _fire(deferred: Deferred[History], history: History | None, error: Any) -> None:
-    # One that gave up waiting has been called already.
-    if deferred.called:
-        return
-    if history is not None:
-        deferred.callback(history)
-    else:
-        deferred.errback(error)

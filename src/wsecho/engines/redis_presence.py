@@ -14,12 +14,11 @@ from twisted.internet.defer import Deferred
 from wsecho.engines.redis_frames import Presence
 from wsecho.engines.redis_link import RedisLink
 from wsecho.engines.redis_store import RedisStore
-from wsecho.hub.engine import EngineAway
+from wsecho.engines.shared_answers import SharedAnswers
 
 __all__ = ["Presences"]
 
 _SECONDS_BETWEEN = 1.0
-_SECONDS_BETWEEN_ANSWERS = 0.05
 
 
 class Presences:
@@ -40,8 +39,7 @@ class Presences:
         # What others told within the last second; told on when it is over.
         self._told: dict[str, int] = {}
         self._telling: Any = None
-        self._asked: dict[str, list[Deferred[int]]] = {}
-        self._timers: dict[str, Any] = {}
+        self._counts: SharedAnswers[None, int] = SharedAnswers(self._ask, clock, gathers=False)
 
     def present(self, channel: str, member: str) -> None:
         """A member is on the channel."""
@@ -62,35 +60,12 @@ class Presences:
 
     def count(self, channel: str) -> Deferred[int]:
         """How many there are over all nodes."""
-        deferred: Deferred[int] = Deferred()
-        asked = self._asked.get(channel)
-        if asked is not None:
-            asked.append(deferred)
-        else:
-            self._asked[channel] = [deferred]
-            self._ask(channel)
-        return deferred
+        return self._counts.ask(channel, None)
 
-    def _ask(self, channel: str) -> None:
-        self._timers.pop(channel, None)
-        asked = self._asked[channel]
-        if not asked:
-            del self._asked[channel]
-            return
-        taken = asked[:]
-        asked.clear()
+    def _ask(self, channel: str, _: list[None]) -> Deferred[int]:
         # What changed on this node is told before it is asked.
         changed = self._changed.pop(channel, 0) is None
-        answer = self._announce(channel) if changed else self._store.count(channel)
-        answer.addBoth(self._answered, channel, taken)
-
-    def _answered(self, result: Any, channel: str, taken: list[Deferred[int]]) -> None:
-        # Whoever asks meanwhile shares the next answer: when many come at once, Redis is asked a few times.
-        if channel in self._asked:
-            self._timers[channel] = self._clock.callLater(_SECONDS_BETWEEN_ANSWERS, self._ask, channel)
-        for deferred in taken:
-            if not deferred.called:
-                deferred.callback(result)
+        return self._announce(channel) if changed else self._store.count(channel)
 
     def announce_all(self) -> None:
         """Tell everything again."""
@@ -107,12 +82,8 @@ class Presences:
 
     def stop(self) -> None:
         """Tell nothing any more."""
-        asked, self._asked = self._asked, {}
-        for deferreds in asked.values():
-            for deferred in deferreds:
-                if not deferred.called:
-                    deferred.errback(EngineAway("the engine has stopped"))
-        for timer in (self._timer, self._telling, *self._timers.values()):
+        self._counts.stop()
+        for timer in (self._timer, self._telling):
             if timer is not None and timer.active():
                 timer.cancel()
         self._timer = self._telling = None
