@@ -97,6 +97,123 @@ if native is not None:
             self.addCleanup(member.end)
             return member
 
+    class Waiting(Clock):
+        """A reactor that would wait for the pump.
+
+        :ivar poller: where it waits
+        """
+
+        def __init__(self) -> None:
+            super().__init__()
+            self._poller = self.poller = select.epoll()
+            self._newTimedCalls: list[Any] = []
+            self._pendingTimedCalls: list[Any] = []
+
+        def addReader(self, reader: Any) -> None:
+            self.poller.register(reader.fileno(), select.EPOLLIN)
+
+        def removeReader(self, reader: Any) -> None:
+            self.poller.unregister(reader.fileno())
+
+        def timeout(self) -> float | None:
+            """As Twisted's."""
+            self._pendingTimedCalls = sorted(
+                self._pendingTimedCalls + self._newTimedCalls, key=lambda call: call.time
+            )
+            self._newTimedCalls = []
+            return self._pendingTimedCalls[0].time if self._pendingTimedCalls else None
+
+        def soon(self) -> None:
+            """Have something to do at once."""
+            self._newTimedCalls.append(mock.Mock(time=0.0))
+
+        def later(self) -> Any:
+            """Have something to do in an hour."""
+            self._newTimedCalls.append(mock.Mock(time=3600.0))
+            return self._newTimedCalls[-1]
+
+    class AwaitTests(SynchronousTestCase):
+        """When the pump waits for the next message itself, in place of the reactor."""
+
+        def setUp(self) -> None:
+            self.reactor = Waiting()
+            self.addCleanup(self.reactor.poller.close)
+            self.pump = Pump(self.reactor)
+            self.addCleanup(self.pump.stop)
+            # However slow this machine is.
+            self.pump.seconds_between_turns = self.pump.seconds_without_reactor = float("inf")
+            self.member = Member(self.pump)
+            self.addCleanup(self.member.end)
+            self.member.owner.do = self.answer
+            self.second = lambda: None
+
+        def answer(self, payload: bytes, _: bool) -> None:
+            """Let the peer send another message, until there are three."""
+            if payload == b"2":
+                self.second()
+            if payload != b"3":
+                self.member.peer.send(frame(TEXT, b"%d" % (int(payload) + 1)))
+
+        def turn(self) -> list[bytes]:
+            """The messages of a turn."""
+            self.member.peer.send(frame(TEXT, b"1"))
+            self.pump.turn()
+            return [one[0] for one in self.member.owner.told if isinstance(one, tuple)]
+
+        def test_next(self) -> None:
+            """What comes next is served without a turn of the reactor, which has nothing to do."""
+            self.assertEqual(self.turn(), [b"1", b"2", b"3"])
+
+        def test_next_long_before_a_call(self) -> None:
+            """So it is when a call of the reactor is due much later, of which the reactor is asked once."""
+            self.reactor.later()
+            with mock.patch.object(self.reactor, "timeout", side_effect=self.reactor.timeout) as timeout:
+                self.assertEqual(self.turn(), [b"1", b"2", b"3"])
+            timeout.assert_called_once_with()
+
+        def test_rare(self) -> None:
+            """Turns that do not follow each other soon leave waiting to the reactor."""
+            self.pump.seconds_between_turns = 0
+            self.assertEqual(self.turn(), [b"1"])
+
+        def test_has_an_end(self) -> None:
+            """The reactor has its turn at last, however busy the peers are: it may have been stopped."""
+            self.pump.seconds_without_reactor = 0
+            self.assertEqual(self.turn(), [b"1"])
+
+        def test_new_call(self) -> None:
+            """A call for at once, which a message made, comes before the next message."""
+            self.reactor.later()
+            self.second = self.reactor.soon
+            self.assertEqual(self.turn(), [b"1", b"2"])
+
+        def test_due(self) -> None:
+            """So does one that is due already."""
+            self.reactor.soon()
+            self.assertEqual(self.turn(), [b"1"])
+
+        def test_sooner(self) -> None:
+            """So does one that a message makes due sooner."""
+            call = self.reactor.later()
+            self.second = lambda: setattr(call, "time", 0.0)
+            self.assertEqual(self.turn(), [b"1", b"2"])
+
+        def test_another_descriptor(self) -> None:
+            """What else is readable comes before the next message, too."""
+            ours, theirs = socket.socketpair()
+            self.addCleanup(ours.close)
+            self.addCleanup(theirs.close)
+            self.reactor.poller.register(ours.fileno(), select.EPOLLIN)
+            self.second = lambda: theirs.send(b"x")
+            self.assertEqual(self.turn(), [b"1", b"2"])
+
+        def test_stopped(self) -> None:
+            """When a message ends the pump, nothing is awaited."""
+            self.second = self.pump.stop
+            with mock.patch.object(self.reactor, "timeout", side_effect=self.reactor.timeout) as timeout:
+                self.assertEqual(self.turn(), [b"1", b"2"])
+            timeout.assert_called_once_with()
+
     class ReadTests(PumpTestCase):
         """What the pump reads."""
 

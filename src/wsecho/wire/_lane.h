@@ -272,6 +272,13 @@ static inline int lane_epoll_ready(int epoll, lane_event *ready)
     return n;
 }
 
+/* Whether, within so many milliseconds, fd is all that is ready in an epoll that has data.fd as CPython sets it. */
+static inline int lane_epoll_only(int epoll, int fd, int milliseconds)
+{
+    struct epoll_event events[2];
+    return epoll_wait(epoll, events, 2, milliseconds) == 1 && events[0].data.fd == fd;
+}
+
 #else
 
 static inline int lane_epoll_open(void)
@@ -296,6 +303,11 @@ static inline int lane_epoll_ready(int epoll, lane_event *ready)
 {
     errno = ENOSYS;
     return -1;
+}
+
+static inline int lane_epoll_only(int epoll, int fd, int milliseconds)
+{
+    return 0;
 }
 
 #endif

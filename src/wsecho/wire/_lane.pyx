@@ -74,6 +74,7 @@ cdef extern from "_lane.h":
     int lane_epoll_add(int epoll, int fd, uint64_t number)
     int lane_epoll_remove(int epoll, int fd)
     int lane_epoll_ready(int epoll, lane_event *ready)
+    int lane_epoll_only(int epoll, int fd, int milliseconds) nogil
     ssize_t lane_send(int fd, const void *a, size_t na, const void *b, size_t nb, const void *c, size_t nc)
     ssize_t lane_receive(int fd, void *a, size_t na, void *b, size_t nb)
 
@@ -106,6 +107,9 @@ cdef enum:
     # Messages of one connection in one turn, and after how many of them the clock is looked at, at last.
     BUDGET_OF_A_TURN = 256
     MESSAGES_PER_LOOK = 8
+    # How long the pump waits for the next message before it leaves that to the reactor. Longer than a tick of the
+    # kernel's clock: to set a timer that is due before it costs more than all else that a message needs.
+    MILLISECONDS_TO_WAIT = 20
     # When fewer sockets were ready in a round, another is not likely to find any.
     FEW = 4
     # What replies of a turn to one peer may grow to before they are sent.
@@ -128,9 +132,8 @@ cdef enum Why:
     BUDGET
     STOPPED
 
+# How long sockets are served before it is looked whether the reactor has something else to do.
 cdef double SECONDS_OF_A_TURN = 0.002
-
-
 
 
 cdef class Counters:

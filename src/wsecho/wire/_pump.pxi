@@ -9,20 +9,38 @@ cdef class Pump:
     """Many sockets in one loop, behind one descriptor.
 
     A subclass tells the reactor: :meth:`begin_watching`, :meth:`end_watching`, :meth:`need_turn`.
+
+    :ivar seconds_between_turns: when turns follow each other this soon, the next message is worth waiting for
+    :ivar seconds_without_reactor: for how long the pump goes on while nothing else is ready; the reactor may have
+        been stopped meanwhile, of which no descriptor tells
     """
 
     cdef int epoll
+    cdef int around
+    cdef object reactor, next_call
+    cdef double ended, next_time, next_at
     cdef list lanes, free, generations, pending
     cdef Py_ssize_t watched
     cdef Lane sole
     cdef uint8_t *buffer
     cdef readonly bint is_turning
+    cdef public double seconds_between_turns, seconds_without_reactor
 
     def __cinit__(self):
         self.epoll = -1
+        self.around = -1
         self.buffer = NULL
 
-    def __init__(self):
+    def __init__(self, reactor=None, int around=-1):
+        """
+        :param reactor: a ``ReactorBase`` of Twisted's
+        :param around: the descriptor of the epoll in which that watches the pump; -1 when it has none, and the pump
+            then awaits nothing
+        """
+        self.reactor = reactor
+        self.around = around
+        self.seconds_between_turns = 0.001
+        self.seconds_without_reactor = 0.005
         self.lanes = []
         self.free = []
         self.generations = []
@@ -166,18 +184,62 @@ cdef class Pump:
         for a slice of time.
 
         A turn of the reactor costs as much as several messages: with few connections, one for each round of
-        theirs would be most of the work.
+        theirs would be most of the work. When the turn before has just ended, the next message is awaited here,
+        for as long as the reactor has nothing else to do.
         """
-        cdef double ends
+        cdef double begins, ends
+        cdef bint awaits
         if self.is_turning or self.epoll < 0:
             return
-        ends = lane_now() + SECONDS_OF_A_TURN
+        begins = lane_now()
+        awaits = self.around >= 0 and begins - self.ended < self.seconds_between_turns
+        ends = begins + SECONDS_OF_A_TURN
         self.is_turning = True
         try:
-            while self.round() >= FEW and lane_now() < ends:
-                pass
+            while True:
+                if self.round() >= FEW and lane_now() < ends:
+                    continue
+                self.ended = lane_now()
+                if not awaits or self.ended - begins > self.seconds_without_reactor or not self.is_next():
+                    break
+                ends = self.ended + SECONDS_OF_A_TURN
         finally:
             self.is_turning = False
+            self.next_call = None
+
+    cdef bint is_next(self) except -1:
+        """Wait, not for long, for a socket of the pump's; False when it is not the only one to be served then."""
+        cdef int milliseconds
+        cdef bint is_next
+        if self.epoll < 0 or not self.watched:
+            return False
+        milliseconds = self.milliseconds_to_next_call()
+        if milliseconds <= 0:
+            return False
+        with nogil:
+            is_next = lane_epoll_only(self.around, self.epoll, milliseconds)
+        return is_next
+
+    cdef int milliseconds_to_next_call(self) except? -1:
+        """For how long the reactor has nothing to do unless a descriptor is ready.
+
+        It is asked again when that may have changed, not each time: its answer takes as long as a message.
+        """
+        cdef list calls = self.reactor._pendingTimedCalls
+        next_call = calls[0] if calls else None
+        if (
+            next_call is None
+            or next_call is not self.next_call
+            or next_call.time != self.next_time
+            or self.reactor._newTimedCalls
+        ):
+            seconds = self.reactor.timeout()
+            if seconds is None:
+                return MILLISECONDS_TO_WAIT
+            self.next_call = self.reactor._pendingTimedCalls[0]
+            self.next_time = self.next_call.time
+            self.next_at = self.ended + seconds
+        return <int>min(<double>MILLISECONDS_TO_WAIT, (self.next_at - self.ended) * 1000)
 
     cdef int round(self) except -1:
         """Serve each socket that is ready once.

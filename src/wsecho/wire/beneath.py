@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from types import ModuleType
@@ -26,7 +27,7 @@ from autobahn.twisted.websocket import (
 )
 from autobahn.websocket import protocol
 from OpenSSL import SSL, _util
-from twisted.internet import abstract, tcp
+from twisted.internet import abstract, base, tcp
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.protocols import tls
 from twisted.protocols.tls import TLSMemoryBIOProtocol
@@ -50,6 +51,7 @@ __all__ = [
     "bottom_transport",
     "can_learn_peer",
     "certificate_problem",
+    "epoll_of",
     "hand_over",
     "is_idle",
     "missing",
@@ -141,10 +143,17 @@ TWISTED: Mapping[ModuleType, frozenset[str]] = {
         "_lostTLSConnection", "_producer", "_tlsConnection",
     }),
     tcp: frozenset({"numberAccepts", "server", "socket"}),
+    base: frozenset({"_newTimedCalls", "_pendingTimedCalls"}),
     abstract: frozenset({"_tempDataLen", "_writeDisconnecting", "dataBuffer", "offset"}),
     SSL: frozenset({"_from_ssl", "_into_ssl", "_ssl"}),
 }  # fmt: skip
-"""What Twisted's TLS and its sockets, and pyOpenSSL's connections, keep of themselves, and wsecho reads or sets."""
+"""What Twisted's TLS, its sockets and its reactor, and pyOpenSSL's connections, keep of themselves, and wsecho reads or
+sets."""
+
+if sys.platform == "linux":
+    from twisted.internet import epollreactor
+
+    TWISTED = {**TWISTED, epollreactor: frozenset({"_poller"})}
 
 OPENSSL = frozenset({
     "BIO_read", "BIO_write", "ERR_clear_error", "SSL_ERROR_WANT_READ", "SSL_get_error", "SSL_get_verify_result", "SSL_read",
@@ -261,6 +270,18 @@ def is_idle(transport: Any) -> bool:
         and not transport.disconnecting
         and not transport._writeDisconnecting
     )
+
+
+def epoll_of(reactor: Any) -> int:
+    """The descriptor in which a reactor of Twisted's for epoll waits; -1 when it is another, or does not tell what it
+    waits for besides."""
+    try:
+        if not isinstance(reactor._newTimedCalls, list) or not isinstance(reactor._pendingTimedCalls, list):
+            return -1
+        descriptor: int = reactor._poller.fileno()
+    except (AttributeError, ValueError):
+        return -1
+    return descriptor
 
 
 def send_now(transport: Any, data: bytes) -> int:

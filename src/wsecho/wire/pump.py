@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from wsecho.wire.accepted import SOCKETS
+from wsecho.wire.beneath import epoll_of
 from wsecho.wire.lane import native
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class Pump(_Native):
     """
 
     def __init__(self, reactor: Any) -> None:
-        super().__init__()
+        super().__init__(reactor, epoll_of(reactor))
         self._reactor = reactor
         self._call: IDelayedCall | None = None
 
