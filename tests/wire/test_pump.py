@@ -6,6 +6,7 @@ import os
 import select
 import socket
 import struct
+from collections.abc import Callable
 from typing import Any
 from unittest import mock
 
@@ -145,7 +146,7 @@ if native is not None:
             self.member = Member(self.pump)
             self.addCleanup(self.member.end)
             self.member.owner.do = self.answer
-            self.second = lambda: None
+            self.second: Callable[[], Any] = lambda: None
 
         def answer(self, payload: bytes, _: bool) -> None:
             """Let the peer send another message, until there are three."""
