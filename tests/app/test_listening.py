@@ -12,6 +12,7 @@ from twisted.logger import ILogObserver
 from twisted.python.components import Componentized
 from twisted.trial.unittest import SynchronousTestCase
 
+from wsecho.app import listening
 from wsecho.app.listeners import ListenError
 from wsecho.app.listening import CannotStart, ListeningService
 
@@ -94,15 +95,20 @@ class ListeningServiceTests(SynchronousTestCase):
         self.clock.advance(5)
         self.assertEqual((self.service._is_bound, self.service.uptime_seconds), (True, 5.0))
 
-    def test_start_line(self) -> None:
-        """A port is told with its URL and what is served; by a service without paths not at all."""
+    def test_start_lines(self) -> None:
+        """A port is told with its URL and what is served, the first one behind the version and whether the
+        compiled part is used; by a service without paths nothing is told."""
+        self.patch(listening, "version", lambda: "1.2.3")
+        self.patch(listening, "described", lambda: "pure Python")
         port: Any = Port()
         with logged_lines() as lines:
             self.service._tell_port(port, is_secure=True)
+            self.service._tell_port(port, is_secure=False)
             ListeningService(self.clock, paths="", process=None, say=None, notifier=None)._tell_port(
                 port, is_secure=True
             )
-        self.assertEqual(lines, ["listening on wss://127.0.0.1:7/ : / echo"])
+        ports = [f"listening on {scheme}://127.0.0.1:7/ : / echo" for scheme in ("wss", "ws")]
+        self.assertEqual(lines, ["wsecho 1.2.3, pure Python", *ports])
 
     def test_observer(self) -> None:
         """The application gets the observer, where there is one."""

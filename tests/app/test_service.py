@@ -19,6 +19,7 @@ from wsecho.app import service as service_module
 from wsecho.app.configuration import Configuration, ConfigurationError, read_configuration
 from wsecho.app.listeners import IListener, ListenError
 from wsecho.app.notify import Notifier
+from wsecho.app.options import version
 from wsecho.app.service import (
     CannotStart,
     WebSocketService,
@@ -36,10 +37,12 @@ from wsecho.services.broadcast import ChannelMember
 from wsecho.services.echo import EchoService
 from wsecho.tls.certificates import CertificateError
 from wsecho.web.page import FACTS
+from wsecho.wire.lane import described
 from wsecho.wire.room import Room
 
 from .logs import logged_lines
 
+FIRST_LINE = f"wsecho {version()}, {described()}"
 PATHS = "/ and /echo echo, /broadcast and /broadcast/CHANNEL broadcast"
 
 
@@ -449,7 +452,7 @@ class WebSocketServiceTests(SynchronousTestCase):
         self.assertEqual((self.lines, self.process.handling), ([], []))
         self.reactor.run()
         self.assertEqual(listener.times, 1)
-        self.assertEqual(self.lines, [f"listening on ws://127.0.0.1:9000/ : {PATHS}"])
+        self.assertEqual(self.lines, [FIRST_LINE, f"listening on ws://127.0.0.1:9000/ : {PATHS}"])
         self.assertEqual(self.process.handling, [0])
 
     def test_reload(self) -> None:
@@ -491,7 +494,7 @@ class WebSocketServiceTests(SynchronousTestCase):
         service.startService()
         self.reactor.run()
         self.assertEqual(len(service.ports), 1)
-        self.assertEqual(len(self.lines), 1)
+        self.assertEqual(self.lines, [FIRST_LINE, f"listening on ws://127.0.0.1:9000/ : {PATHS}"])
 
     def test_each_url_is_told(self) -> None:
         """Every port of every listener has its line, with the scheme of its listener."""
@@ -503,7 +506,7 @@ class WebSocketServiceTests(SynchronousTestCase):
         service.startService()
         self.reactor.run()
         self.assertEqual(
-            self.lines,
+            self.lines[1:],
             [
                 f"listening on {url} : {PATHS}"
                 for url in (
@@ -578,7 +581,7 @@ class WebSocketServiceTests(SynchronousTestCase):
         self.reactor.run()
         self.assertEqual(self.lines, [])
         result.callback([tcp("127.0.0.1", 1)])
-        self.assertEqual(self.lines, [f"listening on ws://127.0.0.1:1/ : {PATHS}"])
+        self.assertEqual(self.lines, [FIRST_LINE, f"listening on ws://127.0.0.1:1/ : {PATHS}"])
 
     def test_listener_that_fails_late(self) -> None:
         """A listener that fails when all else runs ends the process with its line."""

@@ -63,6 +63,21 @@ class OpensslTests(SynchronousTestCase):
             self.assertFalse(lane._finds_openssl())
 
 
+class DescribedTests(SynchronousTestCase):
+    """What the log says of the compiled part."""
+
+    def test_described(self) -> None:
+        """It tells whether there is a compiled part, and when TLS has to do without."""
+        for native, seals, words in (
+            (None, False, "pure Python"),
+            (object(), True, "with its compiled part"),
+            (object(), False, "with its compiled part, but not for TLS"),
+        ):
+            self.patch(lane, "native", native)
+            self.patch(lane, "seals", seals)
+            self.assertEqual(lane.described(), words)
+
+
 class ClassTests(SynchronousTestCase):
     """What is remembered of classes of connections."""
 

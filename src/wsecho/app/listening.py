@@ -14,7 +14,9 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import ILogObserver, Logger
 
 from wsecho.app.listeners import ListenError, url_of
+from wsecho.app.options import version
 from wsecho.app.process import FAILED
+from wsecho.wire.lane import described
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,6 +75,7 @@ class ListeningService(Service):
         self._failure: str | None = None
         self._is_bound = False
         self._is_announced = False
+        self._has_told_version = False
         self.log_observer: Any = None
         """What writes the log, in place of twistd's own; None to leave it to twistd."""
 
@@ -137,6 +140,10 @@ class ListeningService(Service):
 
     def _tell_port(self, port: IListeningPort, *, is_secure: bool) -> None:
         if self._paths:
+            # Not sooner: a server that cannot listen logs one line, which says why.
+            if not self._has_told_version:
+                self._has_told_version = True
+                _log.info("wsecho {version}, {parts}", version=version(), parts=described())
             url = url_of(port.getHost(), is_secure=is_secure)
             _log.info("listening on {url} : {paths}", event="listening", url=url, paths=self._paths)
 

@@ -18,7 +18,17 @@ from twisted.internet.interfaces import IReactorCore
 from wsecho.wire.beneath import AutobahnTrafficStats, openssl, openssl_addresses
 from wsecho.wire.turns import SLICE_SECONDS
 
-__all__ = ["ECHO", "REMEMBERED_CLASSES", "LaneLink", "LaneOwner", "LaneTls", "lane_for", "native", "seals"]
+__all__ = [
+    "ECHO",
+    "REMEMBERED_CLASSES",
+    "LaneLink",
+    "LaneOwner",
+    "LaneTls",
+    "described",
+    "lane_for",
+    "native",
+    "seals",
+]
 
 native: Any
 """The compiled part; None without it."""
@@ -51,6 +61,13 @@ def _finds_openssl() -> bool:
 
 seals = _finds_openssl()
 """Whether lanes can do TLS: whether there is a compiled part, and it knows where OpenSSL is."""
+
+
+def described() -> str:
+    """What this process has of the compiled part, in the words of the log."""
+    if native is None:
+        return "pure Python"
+    return "with its compiled part" if seals else "with its compiled part, but not for TLS"
 
 
 class LaneOwner(Protocol):
