@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from conformance.server import Server, ServerError, free_port
+from conformance.side_by_side import Children
 from conformance.suite import Suite, SuiteError, last_case, python2_environment
 
 __all__ = ["judged_command", "judged_environment", "run_judged", "started_fuzzing_server"]
@@ -25,7 +26,7 @@ _AUTHORITY = "authority.pem"
 
 @contextmanager
 def started_fuzzing_server(
-    suite: Suite, directory: Path, transport: str, cases: Sequence[str]
+    suite: Suite, directory: Path, transport: str, cases: Sequence[str], children: Children | None = None
 ) -> Iterator[tuple[Server, str]]:
     """Run the fuzzing server for one *transport*; give it and its URL.
 
@@ -44,13 +45,13 @@ def started_fuzzing_server(
         spec |= _certificate(directory)
     (directory / "spec.json").write_text(json.dumps(spec, indent=1))
     command = suite.server_command(directory)
-    server = Server(command, directory, directory / "server.log", python2_environment(os.environ))
+    server = Server(command, directory, directory / "server.log", python2_environment(os.environ), children)
     try:
         server.wait_for_port(port)
         yield server, f"{url}/"
     finally:
         server.end()
-        suite.cleanup()
+        suite.cleanup(directory)
 
 
 def _certificate(directory: Path) -> dict[str, str]:
@@ -81,7 +82,13 @@ def judged_environment(environ: Mapping[str, str], directory: Path) -> dict[str,
 
 
 def run_judged(
-    command: Sequence[str], folder: Path, log: Path, environ: Mapping[str, str], *, timeout: float
+    command: Sequence[str],
+    folder: Path,
+    log: Path,
+    environ: Mapping[str, str],
+    *,
+    timeout: float,
+    children: Children | None = None,
 ) -> int:
     """Run the client in *folder* until it ends; return its exit status.
 
@@ -90,15 +97,7 @@ def run_judged(
     """
     with log.open("wb") as output:
         try:
-            client = subprocess.Popen(
-                command,
-                cwd=folder,
-                env=dict(environ),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+            client = (children or Children()).start(command, folder, environ, output)
         except OSError as error:
             raise SuiteError(f"the client cannot be started: {error}") from error
         try:

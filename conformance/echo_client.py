@@ -1,16 +1,19 @@
 """The client that is judged: an echo client made with wsecho, as a program makes one.
 
 `python echo_client.py URL AGENT` goes through the cases of a fuzzing server and has it write its report under
-the name AGENT. It is run as a process of its own; the judge does not import it.
+the name AGENT. It is run as a process of its own; the judge does not import it. Like the server, it
+logs what it has of wsecho's compiled part.
 """
 
 import sys
+from importlib.metadata import version
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import react
-from twisted.logger import globalLogBeginner, textFileLogObserver
+from twisted.logger import Logger, globalLogBeginner, textFileLogObserver
 
 from wsecho import Settings, WebSocket
+from wsecho.wire.lane import described
 
 #: Compression, and room for the suite's largest messages, some of which come in 65,536 fragments; everything
 #: else is at its default.
@@ -44,6 +47,7 @@ def main() -> None:
     """Run until the report is written; the log goes to the standard output."""
     _, url, agent = sys.argv
     globalLogBeginner.beginLoggingTo([textFileLogObserver(sys.stdout)], redirectStandardIO=False)
+    Logger().info("wsecho {version}, {parts}", version=version("wsecho"), parts=described())
     react(lambda _: Deferred.fromCoroutine(run(url, agent)))
 
 

@@ -5,12 +5,14 @@ Pure: the date and the versions are arguments.
 
 import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from conformance.cases import SECTIONS
 from conformance.verdict import WITHOUT_VERDICT, Outcome, Verdict
 
-__all__ = ["Tally", "failure_lines", "has_passed", "markdown_page", "summary_line", "tally"]
+__all__ = ["Finding", "Tally", "failure_lines", "has_passed", "markdown_page", "summary_line", "tally"]
+
+_COMPILED_PART = "../topics/path-of-a-frame.md#building-it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,48 +36,63 @@ def tally(verdicts: Iterable[Verdict]) -> Tally:
     )
 
 
-def has_passed(results: Mapping[str, Sequence[Verdict]], faults: Sequence[str]) -> bool:
-    """Tell whether all is well: every transport was judged, nothing failed, and there is no fault.
+@dataclass(slots=True)
+class Finding:
+    """What came to light about one combination of transport and mode."""
 
-    :param results: the verdicts of each transport that was to be judged.
-    :param faults: what went wrong besides the cases, in any number.
+    verdicts: tuple[Verdict, ...] = ()
+    """None where the suite left no report."""
+    faults: list[str] = field(default_factory=list)
+    """What went wrong besides the cases."""
+    told: str = ""
+    """What wsecho said of its compiled part."""
+
+
+def has_passed(findings: Mapping[str, Finding]) -> bool:
+    """Tell whether all is well: every combination was judged, nothing failed, and there is no fault.
+
+    :param findings: by the name of each combination that was to be judged.
     """
-    counts = [tally(verdicts) for verdicts in results.values()]
-    return bool(counts) and not faults and all(count.cases > 0 and count.failed == 0 for count in counts)
+    return bool(findings) and all(
+        finding.verdicts and not finding.faults and tally(finding.verdicts).failed == 0
+        for finding in findings.values()
+    )
 
 
-def summary_line(results: Mapping[str, Sequence[Verdict]], faults: Sequence[str]) -> str:
-    """Return the closing line of a run; the parameters are those of :func:`has_passed`."""
+def summary_line(findings: Mapping[str, Finding]) -> str:
+    """Return the closing line of a run; the parameter is that of :func:`has_passed`."""
     parts = []
-    for transport, verdicts in results.items():
-        counts = tally(verdicts)
+    for name, finding in findings.items():
+        counts = tally(finding.verdicts)
         parts.append(
-            f"{transport} {counts.cases} cases: {counts.ok} OK, {counts.informational} informational, "
+            f"{name} {counts.cases} cases: {counts.ok} OK, {counts.informational} informational, "
             f"{counts.failed} failed"
         )
+    faults = sum(len(finding.faults) for finding in findings.values())
     if faults:
-        parts.append(f"{len(faults)} other fault{'s' if len(faults) > 1 else ''}")
-    word = "PASSED" if has_passed(results, faults) else "FAILED"
+        parts.append(f"{faults} other fault{'s' if faults > 1 else ''}")
+    word = "PASSED" if has_passed(findings) else "FAILED"
     return f"conformance {word}: {'; '.join(parts) or 'nothing was judged'}"
 
 
 def failure_lines(
-    transport: str, verdicts: Iterable[Verdict], explanations: Mapping[str, Sequence[str]]
+    name: str, verdicts: Iterable[Verdict], explanations: Mapping[str, Sequence[str]]
 ) -> list[str]:
     """Return the lines that tell about each failed case.
 
+    :param name: the combination's.
     :param explanations: by case, what the suite expected and received.
     """
     lines = []
     for verdict in verdicts:
         if verdict.outcome is Outcome.FAILED:
-            lines.append(f"{transport} {verdict.case} FAILED: {verdict.reason}")
+            lines.append(f"{name} {verdict.case} FAILED: {verdict.reason}")
             lines += [f"    {line}" for line in explanations.get(verdict.case, ())]
     return lines
 
 
 def markdown_page(
-    results: Mapping[str, Sequence[Verdict]],
+    findings: Mapping[str, Finding],
     versions: Mapping[str, str],
     date: dt.date,
     *,
@@ -86,7 +103,7 @@ def markdown_page(
 
     :param title: the page's heading.
     :param options: what chose this run, beside ``--write-docs``.
-    :param results: the verdicts of a full run, by transport (``ws``, ``wss``).
+    :param findings: those of a full run, by the name of each combination.
     :param versions: what was judged and by what, in the order to show.
     :param date: the day of the run.
     """
@@ -95,16 +112,25 @@ def markdown_page(
         "changes made here by hand are lost. -->",
         f"# {title}",
         "",
-        f"The verdict on every case of the suite on each transport, in a run of {date.isoformat()}.",
+        f"The verdict on every case of the suite, in a run of {date.isoformat()}: with wsecho's "
+        f"[compiled part]({_COMPILED_PART}) and in pure Python, each on ws and on wss.",
+        "",
+        "| judged | the process said | cases | OK | informational | failed | other faults |",
+        "|---|---|---:|---:|---:|---:|---:|",
+        *(
+            f"| [{name}](#{name.replace(' ', '-')}) | {finding.told} | {_cells(tally(finding.verdicts))} "
+            f"| {len(finding.faults)} |"
+            for name, finding in findings.items()
+        ),
         "",
         "| what | version |",
         "|---|---|",
         *(f"| {name} | {version} |" for name, version in versions.items()),
         "",
     ]
-    for transport, verdicts in results.items():
-        lines += [f"## {transport}", "", *_table(verdicts), ""]
-        failed = [verdict for verdict in verdicts if verdict.outcome is Outcome.FAILED]
+    for name, finding in findings.items():
+        lines += [f"## {name}", "", *_table(finding.verdicts), ""]
+        failed = [verdict for verdict in finding.verdicts if verdict.outcome is Outcome.FAILED]
         if failed:
             lines += ["Failed:", "", *(f"- {verdict.case}: `{verdict.reason}`" for verdict in failed), ""]
     *first, last = sorted(WITHOUT_VERDICT)

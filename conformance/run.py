@@ -1,13 +1,12 @@
 """The command of the judge: `python -m conformance.run`; `--help` tells its options.
 
 Exit status: 0 when every case passed and the server showed no fault, 1 when something failed, 2 when nothing
-could be judged (no suite, no server, wrong options).
+could be judged (no suite, no server, no compiled part where it was asked for, wrong options).
 """
 
 import argparse
 import datetime as dt
 import importlib.metadata
-import json
 import os
 import platform
 import signal
@@ -19,19 +18,12 @@ from pathlib import Path
 from types import FrameType
 
 from conformance.cases import ALL_CASES, SAMPLE, select
-from conformance.client import judged_command, judged_environment, run_judged, started_fuzzing_server
-from conformance.report import failure_lines, has_passed, markdown_page, summary_line
-from conformance.server import (
-    TRANSPORTS,
-    Server,
-    ServerError,
-    fill_template,
-    log_faults,
-    started_command,
-    started_wsecho,
-)
-from conformance.suite import Suite, SuiteError, find_suite, last_case, run_client
-from conformance.verdict import Outcome, ReportError, Verdict, explain, judge, read_index
+from conformance.judging import Judge
+from conformance.modes import MODES, TRANSPORTS, Combination, ModeError
+from conformance.report import Finding, has_passed, markdown_page, summary_line
+from conformance.server import ServerError, fill_template
+from conformance.side_by_side import side_by_side
+from conformance.suite import Suite, SuiteError, find_suite
 
 __all__ = ["main"]
 
@@ -45,7 +37,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     tox = os.environ.get("TOX_ENV_DIR")
     parser = argparse.ArgumentParser(
         prog="python -m conformance.run",
-        description="Judge a WebSocket server, or a client, by the Autobahn test suite, on ws and on wss.",
+        description="Judge a WebSocket server, or a client, by the Autobahn test suite, on ws and on wss; "
+        "wsecho's with its compiled part and without.",
     )
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
@@ -56,6 +49,12 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument(
         "--transport", choices=TRANSPORTS, action="append", help="this transport only (ws and wss)"
+    )
+    parser.add_argument(
+        "--mode",
+        choices=MODES,
+        action="append",
+        help="wsecho in this mode only: with its compiled part, which must be there, or pure Python (both)",
     )
     judged = parser.add_mutually_exclusive_group()
     judged.add_argument(
@@ -86,7 +85,16 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         "--timeout",
         metavar="SECONDS",
         type=float,
-        help="time for one transport, after which its client is taken for hanging (3600; 600 with --sample)",
+        help="time for one transport in one mode, after which its client is taken for hanging (3600; 600 "
+        "with --sample)",
+    )
+    parser.add_argument(
+        "--jobs",
+        metavar="NUMBER",
+        type=int,
+        default=os.cpu_count() or 1,
+        help="how many transports and modes to judge at a time, each with processes of its own (as many as "
+        "there are cores)",
     )
     parser.add_argument(
         "--write-docs",
@@ -99,10 +107,16 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     options.output = (options.output or options.cache / "conformance-reports").absolute()
     options.timeout = options.timeout or (600.0 if options.sample else 3600.0)
     other = options.server or options.client
-    if options.write_docs and (options.cases or options.sample or other or options.transport):
+    if options.write_docs and (options.cases or options.sample or other or options.transport or options.mode):
         parser.error(
-            "--write-docs needs every case of wsecho on both transports: give it without other choices"
+            "--write-docs needs every case of wsecho on both transports in both modes: give it without other "
+            "choices"
         )
+    if other and options.mode:
+        parser.error("--mode is for wsecho: another server or client has no compiled part")
+    if options.jobs < 1:
+        parser.error(f"--jobs={options.jobs}: give 1 or more")
+    options.modes = (None,) if other else tuple(name for name in MODES if name in (options.mode or MODES))
     try:
         options.cases = select(options.cases) if options.cases else SAMPLE if options.sample else ALL_CASES
         if options.server:
@@ -117,158 +131,44 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command with *arguments* (those of the process, when None) and return the exit status."""
     options = parse(sys.argv[1:] if arguments is None else arguments)
+    combinations = [Combination(name, mode) for mode in options.modes for name in options.transports]
     with _sigterm_unwinds(), tempfile.TemporaryDirectory(prefix="wsecho-conformance-") as folder:
         try:
             suite = find_suite(options.cache, os.environ)
             print(f"judging with {suite.description}", flush=True)
-            run = Run(options, suite, Path(folder))
-            if options.client is not None:
-                run.judge_client(options.client)
-            elif options.server:
-                run.judge_command(options.server)
-            else:
-                run.judge_wsecho()
-        except (SuiteError, ServerError) as error:
+            judge = Judge(
+                suite,
+                options.cases,
+                Path(folder),
+                options.output,
+                options.timeout,
+                options.server,
+                options.client,
+            )
+            found = side_by_side(judge.judge, combinations, options.jobs, judge.children)
+        except (SuiteError, ServerError, ModeError) as error:
             print(f"conformance: {error}", file=sys.stderr)
             return 2
+    findings = dict(zip(map(str, combinations), found, strict=True))
     if options.write_docs:
-        write_page(run, versions(suite))
-    for fault in run.faults:
-        print(f"FAULT: {fault}")
-    print(summary_line(run.results, run.faults))
-    return 0 if has_passed(run.results, run.faults) else 1
+        write_page(findings, versions(suite), is_client=options.client is not None)
+    for name, finding in findings.items():
+        for fault in finding.faults:
+            print(f"FAULT: {name}: {fault}")
+    print(summary_line(findings))
+    return 0 if has_passed(findings) else 1
 
 
-class Run:
-    """One run of the suite: what is asked for, and what has come to light so far."""
-
-    def __init__(self, options: argparse.Namespace, suite: Suite, folder: Path) -> None:
-        self.options = options
-        self.suite = suite
-        self.folder = folder
-        """Where the server runs; outside the checkout, so that what is installed gets judged."""
-        self.results: dict[str, tuple[Verdict, ...]] = {}
-        """The verdicts by transport; none where the suite left no report."""
-        self.faults: list[str] = []
-        """What went wrong besides the cases."""
-
-    def judge_wsecho(self) -> None:
-        """Judge wsecho: one process for all transports, which must also end well and leave a clean log."""
-        with started_wsecho(self.folder, self.options.output / "server.log") as (server, urls):
-            for transport in self.options.transports:
-                self._judge_url(transport, urls[transport])
-            if server.status is None and (status := server.end()) != 0:
-                self.faults.append(f"the server ended with status {status} after SIGTERM")
-            self.faults += [f"in the server's log: {line}" for line in log_faults(server.text())]
-            self._close_the_case(server)
-
-    def judge_command(self, template: str) -> None:
-        """Judge another server, started by *template* for each transport."""
-        for transport in self.options.transports:
-            log = self.options.output / transport / "server.log"
-            with started_command(template, transport, self.folder, log) as (server, url):
-                self._judge_url(transport, url)
-                self._close_the_case(server)
-
-    def judge_client(self, template: str) -> None:
-        """Judge wsecho's client or, unless *template* is empty, another, once for each transport."""
-        for transport in self.options.transports:
-            directory = self.options.output / f"client-{transport}"
-            try:
-                with started_fuzzing_server(self.suite, directory, transport, self._cases) as (server, url):
-                    self._run_judged(template, transport, url, directory)
-                    if server.died:
-                        raise SuiteError(f"the fuzzing server ended; {last_case(server.log)}")
-            except SuiteError as error:
-                self.faults.append(f"{transport}: {error}")
-                self.results[transport] = ()
-                continue
-            self._judge_report(transport, directory, f"client-{transport}")
-
-    def _run_judged(self, template: str, transport: str, url: str, directory: Path) -> None:
-        """Run the client against the fuzzing server at *url*, and look at its end and its log."""
-        agent = f"client-{transport}"
-        values = {"url": url, "agent": agent}
-        command = fill_template(template, values) if template else judged_command(url, agent)
-        log = directory / "client.log"
-        print(f"{url}: {len(self.options.cases)} cases, logs and reports in {directory}", flush=True)
-        environ = judged_environment(os.environ, directory)
-        status = run_judged(command, self.folder, log, environ, timeout=self.options.timeout)
-        if status != 0:
-            self.faults.append(f"{transport}: the client ended with status {status}; {last_case(log)}")
-        lines = log_faults(log.read_text(errors="replace"))
-        self.faults += [f"in the client's log: {line}" for line in lines]
-
-    @property
-    def _cases(self) -> Sequence[str]:
-        """What the suite is told: all by its own count, so that a case this judge does not know comes to
-        light."""
-        cases: Sequence[str] = self.options.cases
-        return ["*"] if cases == ALL_CASES else cases
-
-    def _judge_url(self, transport: str, url: str) -> None:
-        """Run the suite's client against *url* and judge what it reports."""
-        directory = self.options.output / transport
-        agent = f"server-{transport}"
-        print(f"{url}: {len(self.options.cases)} cases, log and reports in {directory}", flush=True)
-        try:
-            run_client(
-                self.suite,
-                directory,
-                agent=agent,
-                url=url,
-                cases=self._cases,
-                timeout=self.options.timeout,
-            )
-        except SuiteError as error:
-            self.faults.append(f"{transport}: {error}")
-            self.results[transport] = ()
-            return
-        self._judge_report(transport, directory, agent)
-
-    def _judge_report(self, transport: str, directory: Path, agent: str) -> None:
-        """Judge what the suite reports about *agent*."""
-        try:
-            entries = read_index((directory / "reports" / "index.json").read_text(), agent)
-        except (ReportError, OSError) as error:
-            self.faults.append(f"{transport}: {error}")
-            self.results[transport] = ()
-            return
-        verdicts = judge(self.options.cases, entries)
-        self.results[transport] = verdicts
-        failed = [verdict.case for verdict in verdicts if verdict.outcome is Outcome.FAILED]
-        explanations = {case: _explanation(directory / "reports", entries.get(case)) for case in failed}
-        for line in failure_lines(transport, verdicts, explanations):
-            print(line, flush=True)
-
-    def _close_the_case(self, server: Server) -> None:
-        """Note a server that has died, and show the log where anything failed."""
-        if server.died:
-            self.faults.append(f"the server ended by itself with status {server.status}")
-        if not has_passed(self.results, self.faults):
-            print(f"the end of the server's log, {server.log}:\n{server.tail()}", flush=True)
-
-
-def write_page(run: Run, versions: Mapping[str, str]) -> None:
+def write_page(findings: Mapping[str, Finding], versions: Mapping[str, str], *, is_client: bool) -> None:
     """Write the page of results for the documentation, the server's or the client's."""
     today = dt.datetime.now(dt.UTC).date()
-    if run.options.client is None:
-        path, page = RESULTS_PAGE, markdown_page(run.results, versions, today)
-    else:
+    if is_client:
         path = CLIENT_PAGE
-        page = markdown_page(run.results, versions, today, title="Results of the client", options="--client ")
+        page = markdown_page(findings, versions, today, title="Results of the client", options="--client ")
+    else:
+        path, page = RESULTS_PAGE, markdown_page(findings, versions, today)
     path.write_text(page, encoding="utf-8")
     print(f"written: {path}")
-
-
-def _explanation(reports: Path, entry: object) -> list[str]:
-    """Return what the suite's detailed report of a case says; nothing where there is none."""
-    try:
-        name = entry["reportfile"] if isinstance(entry, dict) else ""
-        report = json.loads((reports / Path(name).name).read_text())
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
-    return explain(report) if isinstance(report, dict) else []
 
 
 def versions(suite: Suite) -> dict[str, str]:

@@ -21,6 +21,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from conformance.modes import TRANSPORTS
+from conformance.side_by_side import Children
+
 __all__ = [
     "Server",
     "ServerError",
@@ -33,8 +36,6 @@ __all__ = [
     "urls_in",
     "wsecho_command",
 ]
-
-TRANSPORTS = ("ws", "wss")
 
 _START_LINE = re.compile(r"listening on (wss?)(://[^\s/]+/)")
 
@@ -55,11 +56,17 @@ class Server:
     """One running server process."""
 
     def __init__(
-        self, command: Sequence[str], folder: Path, log: Path, environ: Mapping[str, str] | None = None
+        self,
+        command: Sequence[str],
+        folder: Path,
+        log: Path,
+        environ: Mapping[str, str] | None = None,
+        children: Children | None = None,
     ) -> None:
         """Start *command* in *folder*, with everything it says going into *log*.
 
         :param environ: its environment; None for that of the judge.
+        :param children: what starts it; None for nobody whom others share.
         :raises ServerError: there is no such command.
         """
         self.log = log
@@ -67,15 +74,7 @@ class Server:
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("wb") as output:
             try:
-                self._process = subprocess.Popen(
-                    command,
-                    cwd=folder,
-                    env=None if environ is None else dict(environ),
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,
-                )
+                self._process = (children or Children()).start(command, folder, environ, output)
             except OSError as error:
                 raise ServerError(f"the server cannot be started: {error}") from error
 
@@ -236,17 +235,24 @@ def fill_template(template: str, values: Mapping[str, object]) -> list[str]:
 
 
 @contextmanager
-def started_wsecho(folder: Path, log: Path) -> Iterator[tuple[Server, dict[str, str]]]:
+def started_wsecho(
+    folder: Path, log: Path, environ: Mapping[str, str] | None = None, children: Children | None = None
+) -> Iterator[tuple[Server, dict[str, str]]]:
     """Run wsecho in *folder*; give the server and its URLs by transport.
+
+    The parameters are those of :class:`Server`.
 
     :raises ServerError: it did not start.
     """
-    with _ended(Server(wsecho_command(*make_certificate(folder)), folder, log)) as server:
+    command = wsecho_command(*make_certificate(folder))
+    with _ended(Server(command, folder, log, environ, children)) as server:
         yield server, server.wait_for_urls(TRANSPORTS)
 
 
 @contextmanager
-def started_command(template: str, transport: str, folder: Path, log: Path) -> Iterator[tuple[Server, str]]:
+def started_command(
+    template: str, transport: str, folder: Path, log: Path, children: Children | None = None
+) -> Iterator[tuple[Server, str]]:
     """Run another server for one *transport*; give it and its URL.
 
     :param template: its command line, as :func:`fill_template` says.
@@ -255,7 +261,7 @@ def started_command(template: str, transport: str, folder: Path, log: Path) -> I
     certificate, key = make_certificate(folder)
     port = free_port()
     values = {"scheme": transport, "port": port, "cert": certificate, "key": key}
-    with _ended(Server(fill_template(template, values), folder, log)) as server:
+    with _ended(Server(fill_template(template, values), folder, log, None, children)) as server:
         server.wait_for_port(port)
         yield server, f"{transport}://127.0.0.1:{port}/"
 

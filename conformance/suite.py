@@ -21,6 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from conformance.side_by_side import Children
+
 __all__ = [
     "VERSION",
     "DockerSuite",
@@ -75,8 +77,8 @@ class Suite(Protocol):
     def server_command(self, directory: Path) -> list[str]:
         """Return the fuzzing server's command, which does likewise."""
 
-    def cleanup(self) -> None:
-        """End what ending the command's processes does not end."""
+    def cleanup(self, directory: Path) -> None:
+        """End what ending the processes of the command for *directory* does not end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +105,7 @@ class PythonSuite:
         options = ["-u", "-W", "ignore", "-c", _ON_LOOPBACK]
         return [str(self.python), *options, *_SERVER_OPTIONS]
 
-    def cleanup(self) -> None:
+    def cleanup(self, directory: Path) -> None:
         """Do nothing: the client is the command's own process."""
 
 
@@ -127,14 +129,20 @@ class DockerSuite:
         """Return the fuzzing server's command. Its server listens on all interfaces of the host."""
         return self._run(directory, *_SERVER_OPTIONS)
 
+    def _name(self, directory: Path) -> str:
+        # Several run at a time, each in a folder of its own.
+        return f"{self.container}-{directory.name}"
+
     def _run(self, directory: Path, *arguments: str) -> list[str]:
-        options = ["--rm", "--name", self.container, "--network", "host"]
+        options = ["--rm", "--name", self._name(directory), "--network", "host"]
         options += ["--user", f"{os.getuid()}:{os.getgid()}", "--volume", f"{directory}:/run/conformance"]
         return [self.docker, "run", *options, "--workdir", "/run/conformance", IMAGE, "wstest", *arguments]
 
-    def cleanup(self) -> None:
+    def cleanup(self, directory: Path) -> None:
         """End the container: it belongs to the Docker daemon and outlives the command."""
-        subprocess.run([self.docker, "kill", self.container], capture_output=True, check=False, timeout=60)
+        subprocess.run(
+            [self.docker, "kill", self._name(directory)], capture_output=True, check=False, timeout=60
+        )
 
 
 def python_candidates(environ: Mapping[str, str]) -> Iterator[Path]:
@@ -277,7 +285,14 @@ def _step(command: Sequence[str], environ: Mapping[str, str] | None = None) -> N
 
 
 def run_client(
-    suite: Suite, directory: Path, *, agent: str, url: str, cases: Sequence[str], timeout: float
+    suite: Suite,
+    directory: Path,
+    *,
+    agent: str,
+    url: str,
+    cases: Sequence[str],
+    timeout: float,
+    children: Children | None = None,
 ) -> None:
     """Let the fuzzing client loose on *url*; its log and reports go into *directory*.
 
@@ -296,15 +311,7 @@ def run_client(
     environ = python2_environment(os.environ)
     log = directory / "client.log"
     with log.open("wb") as output:
-        client = subprocess.Popen(
-            suite.command(directory),
-            cwd=directory,
-            env=environ,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        client = (children or Children()).start(suite.command(directory), directory, environ, output)
         try:
             status = client.wait(timeout)
         except subprocess.TimeoutExpired:
@@ -315,7 +322,8 @@ def run_client(
             if client.poll() is None:
                 client.kill()
                 client.wait()
-                suite.cleanup()
+            if client.returncode != 0:
+                suite.cleanup(directory)
     if status != 0:
         raise SuiteError(f"the fuzzing client ended with status {status}; {last_case(log)}")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from conformance import run
+from conformance import judging, run
 from conformance.client import judged_command, judged_environment, run_judged, started_fuzzing_server
 from conformance.run import main, parse
 from conformance.server import ServerError
@@ -32,11 +32,17 @@ for case in cases:
     word = findings.get(case, "OK")
     index[case] = {{"behavior": word, "behaviorClose": "OK", "reportfile": case + ".json"}}
 os.mkdir("reports")
-json.dump({{"client-" + url.scheme: index}}, open("reports/index.json", "w"))
+json.dump({{os.path.basename(os.getcwd()): index}}, open("reports/index.json", "w"))
 with socket.create_server((url.hostname, url.port)) as listening:
     listening.accept()[0].close()
     while True:
         listening.accept()[0].close()
+"""
+
+#: What wsecho's client says at first.
+TELLING = """
+import os
+print("wsecho 1.2.3,", "pure Python" if os.environ.get("WSECHO_PURE") == "1" else "with its compiled part")
 """
 
 #: A client that comes and goes.
@@ -79,7 +85,7 @@ class FuzzingServer:
         path = f"import sys; sys.path.insert(0, {str(run.ROOT)!r})\n"
         return [sys.executable, "-c", path + self.script, json.dumps(self.findings)]
 
-    def cleanup(self) -> None:
+    def cleanup(self, directory: Path) -> None:
         """Count."""
         self.cleaned += 1
 
@@ -205,8 +211,9 @@ class MainTests(SynchronousTestCase):
         self.patch(sys, "stderr", self.stderr)
 
     def client(self, script: str) -> None:
-        """Put *script* in the place of wsecho's client."""
-        self.patch(run, "judged_command", lambda *arguments: [sys.executable, "-c", script, *arguments])
+        """Put *script* in the place of wsecho's client, behind what it says of its compiled part."""
+        script = TELLING + script
+        self.patch(judging, "judged_command", lambda *arguments: [sys.executable, "-c", script, *arguments])
 
     def run_main(self, *arguments: str) -> tuple[int, str]:
         """Run the command; return its exit status and what it said on stdout."""
@@ -214,41 +221,53 @@ class MainTests(SynchronousTestCase):
         return status, self.stdout.getvalue()
 
     def test_all_well(self) -> None:
-        """When all 517 cases are OK on both transports the status is 0 and the last line says so."""
+        """When all 517 cases are OK on both transports in both modes the status is 0, and it is said."""
         status, said = self.run_main()
         self.assertEqual(status, 0)
-        self.assertIn("conformance PASSED: ws 517 cases: 517 OK, 0 informational, 0 failed; wss 517", said)
+        self.assertIn(
+            "conformance PASSED: compiled ws 517 cases: 517 OK, 0 informational, 0 failed; compiled wss 517",
+            said,
+        )
         logs = self.folder / "conformance-reports"
-        self.assertEqual((logs / "client-ws" / "client.log").read_text(), "client-ws\n")
+        self.assertEqual(
+            (logs / "client-pure-ws" / "client.log").read_text(),
+            "wsecho 1.2.3, pure Python\nclient-pure-ws\n",
+        )
+
+    def test_the_mode_is_the_processes_own_word(self) -> None:
+        """A client that does not say that it has the compiled part is not judged as one that has."""
+        self.patch(judging, "mode_environment", lambda *_: {**os.environ, "WSECHO_PURE": "1"})
+        self.assertEqual(self.run_main("--cases", "1.1.1")[0], 2)
+        self.assertIn("what ran was wsecho, pure Python", self.stderr.getvalue())
 
     def test_a_failed_case(self) -> None:
         """A case that is not OK makes the status 1, and is told."""
         self.suite.findings = {"2.1": "NON-STRICT"}
         status, said = self.run_main("--cases", "2.*")
         self.assertEqual(status, 1)
-        self.assertIn("wss 2.1 FAILED: behavior NON-STRICT", said)
+        self.assertIn("pure wss 2.1 FAILED: behavior NON-STRICT", said)
 
     def test_a_client_that_ends_badly(self) -> None:
         """A client that ends with another status than 0 has failed, whatever the report says."""
         self.client(CLIENT + "; sys.exit(9)")
         status, said = self.run_main("--transport", "ws")
         self.assertEqual(status, 1)
-        self.assertIn("FAULT: ws: the client ended with status 9", said)
+        self.assertIn("FAULT: pure ws: the client ended with status 9", said)
 
     def test_an_exception_in_the_log(self) -> None:
         """An exception that nobody handled is a fault, whatever the report says."""
         self.client(CLIENT + "; print('Unhandled Error')")
         status, said = self.run_main("--transport", "ws")
         self.assertEqual(status, 1)
-        self.assertIn("FAULT: in the client's log: Unhandled Error", said)
+        self.assertIn("FAULT: pure ws: in the client's log: Unhandled Error", said)
 
     def test_a_hanging_client(self) -> None:
         """A client that hangs is a fault, and the other transport is judged all the same."""
         self.client("import signal, sys; 'wss' in sys.argv[2] or signal.pause(); " + CLIENT)
         status, said = self.run_main("--timeout", "1")
         self.assertEqual(status, 1)
-        self.assertIn("FAULT: ws: the client did not end", said)
-        self.assertIn("wss 517 cases: 517 OK", said)
+        self.assertIn("FAULT: pure ws: the client did not end", said)
+        self.assertIn("pure wss 517 cases: 517 OK", said)
 
     def test_a_server_that_dies(self) -> None:
         """A fuzzing server that ends by itself leaves nothing to judge by."""
@@ -260,14 +279,14 @@ class MainTests(SynchronousTestCase):
         self.client(UNTIL_REFUSED)
         status, said = self.run_main("--transport", "ws")
         self.assertEqual(status, 1)
-        self.assertIn("FAULT: ws: the fuzzing server ended", said)
+        self.assertIn("FAULT: pure ws: the fuzzing server ended", said)
 
     def test_no_report(self) -> None:
         """A report about somebody else is a fault."""
-        self.suite.script = SERVER.format(starts=True).replace('"client-"', '"other-"')
+        self.suite.script = SERVER.format(starts=True).replace("os.path.basename(os.getcwd())", "'other'")
         status, said = self.run_main("--transport", "ws")
         self.assertEqual(status, 1)
-        self.assertIn("FAULT: ws: index.json should report on client-ws alone", said)
+        self.assertIn("FAULT: pure ws: index.json should report on client-pure-ws alone", said)
 
     def test_another_client(self) -> None:
         """Another client is a command with places for URL and agent."""

@@ -5,7 +5,7 @@ import datetime as dt
 from twisted.trial.unittest import SynchronousTestCase
 
 from conformance.cases import ALL_CASES
-from conformance.report import Tally, failure_lines, has_passed, markdown_page, summary_line, tally
+from conformance.report import Finding, Tally, failure_lines, has_passed, markdown_page, summary_line, tally
 from conformance.verdict import WITHOUT_VERDICT, Outcome, Verdict
 
 OK = Verdict("1.1.1", Outcome.OK)
@@ -29,34 +29,35 @@ class SummaryTests(SynchronousTestCase):
     """The closing line and the exit status have one source."""
 
     def test_all_well(self) -> None:
-        """OK and informational cases on each transport are a pass."""
-        results = {"ws": (OK, INFORMATIONAL), "wss": (OK,)}
-        self.assertTrue(has_passed(results, []))
+        """OK and informational cases in each combination are a pass."""
+        findings = {"pure ws": Finding((OK, INFORMATIONAL)), "pure wss": Finding((OK,))}
+        self.assertTrue(has_passed(findings))
         self.assertEqual(
-            summary_line(results, []),
-            "conformance PASSED: ws 2 cases: 1 OK, 1 informational, 0 failed; "
-            "wss 1 cases: 1 OK, 0 informational, 0 failed",
+            summary_line(findings),
+            "conformance PASSED: pure ws 2 cases: 1 OK, 1 informational, 0 failed; "
+            "pure wss 1 cases: 1 OK, 0 informational, 0 failed",
         )
 
-    def test_one_failed_case_on_one_transport_fails_the_run(self) -> None:
-        """The other transport's success does not help."""
-        results = {"ws": (OK,), "wss": (OK, FAILED)}
-        self.assertFalse(has_passed(results, []))
-        self.assertTrue(summary_line(results, []).startswith("conformance FAILED: "))
+    def test_one_failed_case_fails_the_run(self) -> None:
+        """The success of the other transport or mode does not help."""
+        findings = {"ws": Finding((OK,)), "wss": Finding((OK, FAILED))}
+        self.assertFalse(has_passed(findings))
+        self.assertTrue(summary_line(findings).startswith("conformance FAILED: "))
 
     def test_a_fault_besides_the_cases_fails_the_run(self) -> None:
         """A server that died or logged an unhandled error has not passed, and the line counts such faults."""
-        self.assertFalse(has_passed({"ws": (OK,)}, ["the server ended by itself"]))
-        self.assertTrue(summary_line({"ws": (OK,)}, ["a", "b"]).endswith("; 2 other faults"))
+        self.assertFalse(has_passed({"ws": Finding((OK,), ["the server ended by itself"])}))
+        findings = {"ws": Finding((OK,), ["a"]), "wss": Finding((OK,), ["b"])}
+        self.assertTrue(summary_line(findings).endswith("; 2 other faults"))
 
-    def test_a_transport_without_verdicts_fails_the_run(self) -> None:
+    def test_a_combination_without_verdicts_fails_the_run(self) -> None:
         """A client that left no report has not found the server faultless."""
-        self.assertFalse(has_passed({"ws": (OK,), "wss": ()}, []))
+        self.assertFalse(has_passed({"ws": Finding((OK,)), "wss": Finding()}))
 
     def test_a_run_that_judged_nothing_has_not_passed(self) -> None:
         """Nothing judged is a failure and says so."""
-        self.assertFalse(has_passed({}, []))
-        self.assertEqual(summary_line({}, []), "conformance FAILED: nothing was judged")
+        self.assertFalse(has_passed({}))
+        self.assertEqual(summary_line({}), "conformance FAILED: nothing was judged")
 
 
 class FailureLinesTests(SynchronousTestCase):
@@ -78,15 +79,18 @@ class MarkdownPageTests(SynchronousTestCase):
     """`markdown_page` is the page of results in the documentation."""
 
     def setUp(self) -> None:
-        """Render a full run in which one case failed on wss."""
+        """Render a full run in which one case failed on one transport in one mode."""
         good = tuple(
             Verdict(case, Outcome.INFORMATIONAL if case in WITHOUT_VERDICT else Outcome.OK)
             for case in ALL_CASES
         )
         bad = tuple(FAILED if verdict.case == FAILED.case else verdict for verdict in good)
-        self.page = markdown_page(
-            {"ws": good, "wss": bad}, {"wsecho": "1.2.3", "suite": "autobahntestsuite"}, dt.date(2026, 2, 3)
-        )
+        findings = {
+            "compiled ws": Finding(good, told="with its compiled part"),
+            "pure wss": Finding(bad, ["the server ended by itself"], "pure Python"),
+        }
+        versions = {"wsecho": "1.2.3", "suite": "autobahntestsuite"}
+        self.page = markdown_page(findings, versions, dt.date(2026, 2, 3))
         self.before, self.ws, self.wss = self.page.split("\n## ")
 
     def test_date_and_versions_are_told(self) -> None:
@@ -94,7 +98,17 @@ class MarkdownPageTests(SynchronousTestCase):
         self.assertIn("in a run of 2026-02-03", self.before)
         self.assertIn("| wsecho | 1.2.3 |\n| suite | autobahntestsuite |", self.before)
 
-    def test_each_transport_has_a_table_by_section(self) -> None:
+    def test_each_combination_is_told_with_the_words_of_the_process(self) -> None:
+        """Each transport and mode has a row: what the process said of itself, the verdicts, other faults."""
+        rows = (
+            "| [compiled ws](#compiled-ws) | with its compiled part | 517 | 514 | 3 | 0 | 0 |\n"
+            "| [pure wss](#pure-wss) | pure Python | 517 | 513 | 3 | 1 | 1 |\n"
+        )
+        self.assertIn(rows, self.before)
+        self.assertTrue(self.ws.startswith("compiled ws\n"))
+        self.assertTrue(self.wss.startswith("pure wss\n"))
+
+    def test_each_combination_has_a_table_by_section(self) -> None:
         """A row for each section and one for all: cases, OK, informational, failed."""
         self.assertIn("| 7 | Close handling | 37 | 34 | 3 | 0 |", self.ws)
         self.assertIn("| 13 | Compression, different parameters | 126 | 126 | 0 | 0 |", self.ws)

@@ -33,8 +33,10 @@ for case in findings:
 """
 
 WSECHO = """
-import signal, sys
+import os, signal, sys
 signal.signal(signal.SIGTERM, lambda *_: sys.exit({status}))
+parts = "pure Python" if os.environ.get("WSECHO_PURE") == "1" else {compiled!r}
+print("[wsecho#info] wsecho 1.2.3,", parts)
 print("listening on ws://127.0.0.1:1/ : x\\nlistening on wss://127.0.0.1:2/ : x\\n{line}", flush=True)
 while {lasting}:
     signal.pause()
@@ -56,7 +58,11 @@ class Client:
         path = f"import sys; sys.path.insert(0, {str(run.ROOT)!r})\n"
         return [sys.executable, "-c", path + self.script, json.dumps(self.findings)]
 
-    def cleanup(self) -> None:
+    def server_command(self, directory: Path) -> list[str]:
+        """Return no command: the suite's server is not run here."""
+        raise NotImplementedError
+
+    def cleanup(self, directory: Path) -> None:
         """Do nothing."""
 
 
@@ -76,11 +82,31 @@ class ParseTests(SynchronousTestCase):
         return self.stderr.getvalue()
 
     def test_everything_is_judged_unless_told_otherwise(self) -> None:
-        """Without options: every case, both transports, wsecho."""
+        """Without options: every case, both transports, wsecho with its compiled part and without."""
         options = parse([])
         self.assertEqual(
             (options.cases, options.transports, options.server), (ALL_CASES, ("ws", "wss"), None)
         )
+        self.assertEqual(options.modes, ("compiled", "pure"))
+
+    def test_one_mode_alone(self) -> None:
+        """`--mode` leaves the other mode out; given twice it is as if it were not given."""
+        self.assertEqual(parse(["--mode=pure"]).modes, ("pure",))
+        self.assertEqual(parse(["--mode=pure", "--mode=compiled"]).modes, ("compiled", "pure"))
+
+    def test_others_have_no_modes(self) -> None:
+        """Another server or client is judged once on each transport, and a mode of it is refused."""
+        for arguments in (["--server", "x"], ["--client", "x"]):
+            self.assertEqual(parse(arguments).modes, (None,))
+            self.assertIn("--mode is for wsecho", self.refusal("--mode=pure", *arguments))
+        self.assertEqual(parse(["--client"]).modes, ("compiled", "pure"))
+
+    def test_as_many_at_a_time_as_there_are_cores(self) -> None:
+        """Each core judges something, unless `--jobs` says how many; none at all is refused."""
+        self.patch(os, "cpu_count", lambda: 3)
+        self.assertEqual(parse([]).jobs, 3)
+        self.assertEqual(parse(["--jobs=1"]).jobs, 1)
+        self.assertIn("--jobs=0: give 1 or more", self.refusal("--jobs=0"))
 
     def test_the_sample_is_shorter_and_has_less_time(self) -> None:
         """`--sample` takes the quick choice and does not wait an hour for it."""
@@ -101,7 +127,13 @@ class ParseTests(SynchronousTestCase):
 
     def test_the_page_is_written_from_full_runs_of_wsecho_only(self) -> None:
         """Results of a part, or of another server, do not get into the documentation."""
-        for choice in (["--sample"], ["--cases", "1.*"], ["--server", "x"], ["--transport", "ws"]):
+        for choice in (
+            ["--sample"],
+            ["--cases", "1.*"],
+            ["--server", "x"],
+            ["--transport", "ws"],
+            ["--mode", "pure"],
+        ):
             self.assertIn("--write-docs needs every case", self.refusal("--write-docs", *choice))
 
     def test_suite_and_reports_go_where_they_are_never_committed(self) -> None:
@@ -126,9 +158,19 @@ class MainTests(SynchronousTestCase):
         self.patch(sys, "stdout", self.stdout)
         self.patch(sys, "stderr", self.stderr)
 
-    def wsecho(self, *, status: int = 0, line: str = "", lasting: bool = True) -> None:
-        """Make a wsecho that logs *line* and ends with *status*, on SIGTERM or, not *lasting*, at once."""
-        script = WSECHO.format(status=status, line=line, lasting=lasting)
+    def wsecho(
+        self,
+        *,
+        status: int = 0,
+        line: str = "",
+        lasting: bool = True,
+        compiled: str = "with its compiled part",
+    ) -> None:
+        """Make a wsecho that logs *line* and ends with *status*, on SIGTERM or, not *lasting*, at once.
+
+        :param compiled: what it says of its compiled part where it may use one
+        """
+        script = WSECHO.format(status=status, line=line, lasting=lasting, compiled=compiled)
         self.patch(server, "wsecho_command", lambda *_: [sys.executable, "-c", script])
 
     def run_main(self, *arguments: str) -> tuple[int, str]:
@@ -137,14 +179,29 @@ class MainTests(SynchronousTestCase):
         return status, self.stdout.getvalue()
 
     def test_all_well(self) -> None:
-        """When all 517 cases are OK on both transports the status is 0 and the last line says so."""
+        """When all 517 cases are OK on both transports in both modes the status is 0, and it is said."""
         status, said = self.run_main()
         self.assertEqual(status, 0, said)
+        counts = "517 cases: 517 OK, 0 informational, 0 failed"
+        names = ("compiled ws", "compiled wss", "pure ws", "pure wss")
         self.assertEqual(
-            said.splitlines()[-1],
-            "conformance PASSED: ws 517 cases: 517 OK, 0 informational, 0 failed; "
-            "wss 517 cases: 517 OK, 0 informational, 0 failed",
+            said.splitlines()[-1], "conformance PASSED: " + "; ".join(f"{name} {counts}" for name in names)
         )
+
+    def test_the_mode_is_the_processes_own_word(self) -> None:
+        """A wsecho that has no compiled part, or none for TLS on wss, is not judged as one that has."""
+        for words, transport in (("pure Python", "ws"), ("with its compiled part, but not for TLS", "wss")):
+            self.wsecho(compiled=words)
+            status, _ = self.run_main("--cases", "1.1.1", "--transport", transport)
+            self.assertEqual(status, 2)
+            self.assertIn(f"compiled {transport}: what ran was wsecho, {words}", self.stderr.getvalue())
+            self.assertEqual(self.run_main("--cases", "1.1.1", "--mode", "pure")[0], 0)
+
+    def test_a_wsecho_that_does_not_tell_its_mode(self) -> None:
+        """Without the server's word nothing is judged."""
+        self.wsecho(compiled="odd")
+        self.assertEqual(self.run_main("--cases", "1.1.1")[0], 2)
+        self.assertIn("the log does not say whether", self.stderr.getvalue())
 
     def test_a_failed_case_is_told_with_what_was_received(self) -> None:
         """A case that is not OK makes the status 1, is explained, and the server's log is shown."""
@@ -153,10 +210,13 @@ class MainTests(SynchronousTestCase):
         status, said = self.run_main("--cases", "9.1.*")
         self.assertEqual(status, 1)
         self.assertIn(
-            "ws 9.1.1 FAILED: behavior NON-STRICT, behaviorClose OK\n    received: something else\n", said
+            "pure ws 9.1.1 FAILED: behavior NON-STRICT, behaviorClose OK\n    received: something else\n",
+            said,
         )
         self.assertIn("\na word of the server\n", said)
-        self.assertIn("conformance FAILED: ws 6 cases: 5 OK, 0 informational, 1 failed; wss", said)
+        self.assertIn(
+            "conformance FAILED: compiled ws 6 cases: 5 OK, 0 informational, 1 failed; compiled wss", said
+        )
 
     def test_a_failed_case_without_details_is_told_too(self) -> None:
         """The suite's detailed report may be missing: the case is told all the same."""
@@ -171,20 +231,27 @@ class MainTests(SynchronousTestCase):
         self.client.script = ""
         status, said = self.run_main()
         self.assertEqual(status, 1)
-        self.assertIn("FAULT: ws: ", said)
-        self.assertIn("ws 0 cases", said)
+        self.assertIn("FAULT: pure ws: ", said)
+        self.assertIn("pure ws 0 cases", said)
 
     def test_a_client_that_fails_is_a_failure(self) -> None:
         """A client that ends with an error is told as a fault, on each transport."""
         self.client.script = "import sys; sys.exit(3)"
         status, said = self.run_main("--sample")
         self.assertEqual(status, 1)
-        self.assertIn("FAULT: wss: the fuzzing client ended with status 3", said)
+        self.assertIn("FAULT: pure wss: the fuzzing client ended with status 3", said)
 
     def test_one_transport_alone(self) -> None:
         """`--transport` leaves the other one alone."""
         status, said = self.run_main("--transport", "wss", "--cases", "1.1.1")
         self.assertEqual((status, "ws 1" in said.replace("wss", "")), (0, False))
+
+    def test_one_at_a_time(self) -> None:
+        """With `--jobs=1` each is finished before the next begins."""
+        status, said = self.run_main("--jobs=1", "--cases", "1.1.1")
+        self.assertEqual(status, 0)
+        begun = [line.partition(":")[0] for line in said.splitlines() if " cases at " in line]
+        self.assertEqual(begun, ["compiled ws", "compiled wss", "pure ws", "pure wss"])
 
     def test_a_missing_suite_is_a_failure(self) -> None:
         """Without the suite the status is 2, and what is missing is said."""
@@ -208,21 +275,21 @@ class MainTests(SynchronousTestCase):
         self.wsecho(status=5)
         status, said = self.run_main("--cases", "1.1.1")
         self.assertEqual(status, 1)
-        self.assertIn("FAULT: the server ended with status 5 after SIGTERM", said)
+        self.assertIn("FAULT: pure ws: the server ended with status 5 after SIGTERM", said)
 
     def test_a_server_that_dies_is_a_failure(self) -> None:
         """A server that is gone before it is asked to has failed, even with status 0."""
         self.wsecho(lasting=False)
         status, said = self.run_main("--cases", "1.1.1")
         self.assertEqual(status, 1)
-        self.assertIn("FAULT: the server ended by itself with status 0", said)
+        self.assertIn("FAULT: compiled ws: the server ended by itself with status 0", said)
 
     def test_an_unhandled_exception_in_the_log_is_a_failure(self) -> None:
         """A case may pass while the server loses an exception: the log tells."""
         self.wsecho(line="Unhandled Error")
         status, said = self.run_main("--cases", "1.1.1")
         self.assertEqual(status, 1)
-        self.assertIn("FAULT: in the server's log: Unhandled Error", said)
+        self.assertIn("FAULT: compiled wss: in the server's log: Unhandled Error", said)
 
     def test_another_server_is_judged_by_its_cases(self) -> None:
         """A server given by its command is started for each transport; its way to end is its own affair."""
@@ -250,7 +317,8 @@ class MainTests(SynchronousTestCase):
         self.assertEqual(self.run_main("--write-docs")[0], 0)
         page = run.RESULTS_PAGE.read_text()
         self.assertIn("| suite | a client made for the test |", page)
-        self.assertEqual(page.count("| | **all** | 517 | 514 | 3 | 0 |"), 2)
+        self.assertEqual(page.count("| | **all** | 517 | 514 | 3 | 0 |"), 4)
+        self.assertIn("| [pure wss](#pure-wss) | pure Python | 517 | 514 | 3 | 0 | 0 |", page)
 
     def test_sigterm_is_given_back(self) -> None:
         """SIGTERM unwinds a run, so that nothing is left running; after it all is as before."""

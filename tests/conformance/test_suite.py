@@ -49,7 +49,7 @@ class ScriptedSuite:
         """Return no command: the suite's server is not run here."""
         raise NotImplementedError
 
-    def cleanup(self) -> None:
+    def cleanup(self, directory: Path) -> None:
         """Count the calls."""
         self.cleanups += 1
 
@@ -233,10 +233,17 @@ class CommandTests(TemporaryFolderTestCase):
         calls = self.folder / "calls"
         docker = program(self.folder / "docker", f'echo "$@" > {calls}')
         container = DockerSuite(str(docker))
-        container.cleanup()
+        container.cleanup(self.folder)
         name = container.command(self.folder)[container.command(self.folder).index("--name") + 1]
         self.assertEqual(calls.read_text(), f"kill {name}\n")
-        PythonSuite(Path("/p"), "2.7.18").cleanup()
+        PythonSuite(Path("/p"), "2.7.18").cleanup(self.folder)
+
+    def test_containers_side_by_side(self) -> None:
+        """Each folder has a container of its own, since several run at a time."""
+        container = DockerSuite("docker")
+        first, second = (container.command(self.folder / name) for name in ("a", "b"))
+        place = first.index("--name") + 1
+        self.assertNotEqual(first[place], second[place])
 
 
 class RunClientTests(TemporaryFolderTestCase):
