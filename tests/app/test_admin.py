@@ -23,7 +23,7 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SkipTest, SynchronousTestCase, TestCase
 from twisted.web.client import Agent, readBody
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import IBodyProducer
+from twisted.web.iweb import IBodyProducer, IResponse
 from zope.interface import implementer
 
 from tests.web.overseen import FakeOverseer
@@ -252,6 +252,12 @@ class ServedTestCase(TestCase):
         (kind,) = response.headers.getRawHeaders("content-type")
         return response.code, json.loads(content) if kind == "application/json" else content.decode()
 
+    async def watch(self, admin: str, query: str = "") -> IResponse:
+        """Ask for a stream of messages, and wait until it has begun: the head of its answer has come."""
+        response = await Agent(reactor).request(b"GET", f"{admin}/api/messages{query}".encode())
+        self.assertEqual(response.code, 200)
+        return response
+
     async def counted(self, admin: str, sample: str) -> float:
         """The value of a sample of /metrics."""
         _, text = await self.ask("GET", f"{admin}/metrics")
@@ -322,24 +328,20 @@ class ServedTests(ServedTestCase):
         _, url, admin = await self.serve(ADMIN)
         ann = await open_websocket(self, url)
         await echoes(self, ann)
-        watching = Deferred.fromCoroutine(self.ask("GET", f"{admin}/api/messages?count=2&seconds=20"))
-        # The stream has begun when another request is answered.
-        await self.ask("GET", f"{admin}/health/live")
+        stream = await self.watch(admin, "?count=2&seconds=20")
         for _ in range(2):
             ann.say(HELLO)
         await ann.until(ECHOED * 3)
-        _, text = await watching
-        seen = [json.loads(line) for line in text.splitlines() if line]
+        content = await readBody(stream)
+        seen = [json.loads(line) for line in content.splitlines() if line]
         self.assertEqual([(one["service"], one["beginning"]) for one in seen], [("echo", "hello")] * 2)
 
     async def test_watcher_at_the_end(self) -> None:
         """A stream is complete when the server ends: its reader sees an end, not a break."""
         child, _, admin = await self.serve(ADMIN)
-        watching = Deferred.fromCoroutine(self.ask("GET", f"{admin}/api/messages"))
-        # The stream has begun when another request is answered.
-        await self.ask("GET", f"{admin}/health/live")
+        stream = await self.watch(admin)
         child.kill("TERM")
-        self.assertEqual(await watching, (200, "\n"))
+        self.assertEqual(await readBody(stream), b"\n")
         await child.ended
 
     async def test_pause_on_systemds_socket(self) -> None:
