@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import socket
 import sys
@@ -18,6 +19,7 @@ from tests.app.servers import (
     start,
     twistd,
 )
+from tests.serving import TIMEOUT
 
 from .processes import LISTEN, WorkersTestCase
 
@@ -149,13 +151,17 @@ class DeathTests(WorkersTestCase):
         """When the supervisor is killed, the workers close their connections with 1001 and end, so that the
         port is free."""
         child, (url,) = await self.serve(LISTEN)
+        workers = [os.pidfd_open(pid) for pid in self.pids(child)]
         peer = await open_websocket(self, url)
         child.kill("KILL")
         await peer.until(CLOSE_1001)
         peer.say(ANSWER)
         await peer.lost
-        # Nobody else holds the pipes of the supervisor any more.
         await child.ended
+        # The workers, which nobody waits for, hold the port until they have ended too.
+        for worker in workers:
+            self.assertTrue(select.select([worker], [], [], TIMEOUT)[0])
+            os.close(worker)
         port = int(url.rsplit(":", 1)[1].strip("/"))
         socket.create_server(("127.0.0.1", port)).close()
 
