@@ -301,13 +301,14 @@ class OutOfDescriptorsTests(LimitedProcessTestCase):
         return time.monotonic() - begin
 
     async def assert_calm(self, child: Child, pinged: Pinged) -> None:
-        """Assert that the process does next to nothing for as long as ten pings take to come."""
+        """Assert that the process does next to nothing for a second in which pings come."""
         begin, cpu = time.monotonic(), self.cpu_seconds(child)
-        await pinged.further(10)
+        # Not a number of pings: some may be here already, unread.
+        while time.monotonic() - begin < 1:
+            await pinged.further(1)
         span = time.monotonic() - begin
         # Ten pings take a hundredth of it. A loop around accept takes all that it can get: on a machine with
         # much else to do still a fifth.
-        self.assertGreater(span, 0.8)
         self.assertLess(self.cpu_seconds(child) - cpu, span / 10)
 
     async def test_out_of_descriptors(self) -> None:
