@@ -276,6 +276,16 @@ class EnvelopeClientTests(ClientTestCase):
             unmasked(TEXT, b'{"type":"message","epoch":"e","offset":1,"sender":"","text":1}'),
             unmasked(TEXT, b'{"type":"presence","count":"many"}'),
             unmasked(TEXT, b'{"type":"ack","id":[],"epoch":null,"offset":null}'),
+            unmasked(TEXT, b'{"type":"presence","count":1e999}'),
+            unmasked(TEXT, b'{"type":"presence","count":"7"}'),
+            unmasked(TEXT, b'{"type":"dropped","count":-1}'),
+            unmasked(TEXT, b'{"type":"engine","state":"\\ud800"}'),
+            unmasked(TEXT, b'{"type":"engine","state":' + b"[" * 800 + b"]" * 800 + b"}"),
+            unmasked(TEXT, b'{"type":"message","epoch":"e","offset":-1,"sender":"","text":""}'),
+            unmasked(TEXT, b'{"type":"message","epoch":"e","offset":1,"sender":"","text":"","binary":""}'),
+            unmasked(TEXT, b'{"type":"message","epoch":"e","offset":null,"sender":"","text":""}'),
+            unmasked(TEXT, b'{"type":"pong","type":"engine"}'),
+            unmasked(TEXT, '{"type":"pong"}'.encode("utf-16-le")),
         ):
             client = self.client()
             self.welcome(0)
@@ -285,6 +295,17 @@ class EnvelopeClientTests(ClientTestCase):
             self.assertTrue(self.end.frames, sent[:40])
             self.assertEqual(self.end.frames[-1].payload[:2], (1007).to_bytes(2, "big"), sent[:40])
             self.assertFalse(client.is_open)
+            client.stop()
+
+    def test_position_that_no_server_takes(self) -> None:
+        """A position that could not be named in a URL, or that a server would refuse there, is never taken:
+        the client comes back as if it had not been said."""
+        for epoch, offset in (("\ud800", 1), ("", 1), ("e e", 1), ("e" * 65, 1), ("e", -1), ("e", 10**15)):
+            client = self.client()
+            self.welcome(offset, epoch=epoch)
+            self.assertEqual(self.end.frames[-1].payload[:2], (1007).to_bytes(2, "big"), (epoch, offset))
+            self.lose()
+            self.assertEqual(self.dialed.urls[-1], URL)
             client.stop()
 
     def test_before_the_welcome(self) -> None:

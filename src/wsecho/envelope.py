@@ -14,7 +14,6 @@ the way to connect are arguments.
 from __future__ import annotations
 
 import base64
-import json
 import random
 import uuid
 from collections import deque
@@ -30,7 +29,15 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from wsecho.hub.engine import Position
-from wsecho.policy.envelopes import SUBPROTOCOL, ErrorCode, content, write
+from wsecho.policy.envelopes import (
+    SUBPROTOCOL,
+    ErrorCode,
+    NoEnvelope,
+    content,
+    place,
+    read_from_server,
+    write,
+)
 from wsecho.policy.settings import Settings
 from wsecho.policy.signals import Signal
 from wsecho.policy.text import escape_peer_text
@@ -356,23 +363,20 @@ class EnvelopeClient:
         """Read an envelope; what is none ends the connection."""
         try:
             if is_binary:
-                raise ValueError("binary")
-            found = json.loads(payload)
-            take = getattr(self, f"_take_{found['type']}", None)
-        except (ValueError, KeyError, TypeError, RecursionError):
-            connection.sendClose(1007, "no envelope")
+                raise NoEnvelope("a binary message")
+            found = read_from_server(payload)
+        except NoEnvelope as error:
+            connection.sendClose(1007, f"no envelope of {SUBPROTOCOL}: {error}")
             return
+        take = getattr(self, f"_take_{found['type']}", None)
         if take is not None and (self._is_welcome or found["type"] == "welcome"):
-            try:
-                take(found)
-            except (ValueError, KeyError, TypeError):
-                connection.sendClose(1007, "an envelope that is not as it should be")
+            take(found)
 
     # -- envelopes -------------------------------------------------------------------------------------------
 
     def _take_welcome(self, found: dict[str, Any]) -> None:
         before, position = self.position, _position(found)
-        welcome = Welcome(str(found["id"]), position, found["recovered"], found["presence"])
+        welcome = Welcome(found["id"], position, found["recovered"], found["presence"])
         self._own_names.append(welcome.id)
         self._has_history = position is not None
         self._takes_any = False
@@ -390,7 +394,7 @@ class EnvelopeClient:
 
     def _take_message(self, found: dict[str, Any]) -> None:
         payload, is_binary = content(found)
-        position, sender = _position(found), str(found["sender"])
+        position, sender = _position(found), found["sender"]
         if position is not None and not self._is_next(position):
             return
         if self._with_own or sender not in self._own_names:
@@ -421,26 +425,25 @@ class EnvelopeClient:
         # Otherwise the offset of the next message tells the same.
 
     def _take_join(self, found: dict[str, Any]) -> None:
-        self.presence_changed.emit(int(found["count"]))
+        self.presence_changed.emit(found["count"])
 
     _take_leave = _take_presence = _take_join
 
     def _take_dropped(self, found: dict[str, Any]) -> None:
-        self.dropped.emit(int(found["count"]))
+        self.dropped.emit(found["count"])
 
     def _take_engine(self, found: dict[str, Any]) -> None:
-        self.engine_changed.emit(str(found["state"]))
+        self.engine_changed.emit(found["state"])
 
     def _take_ack(self, found: dict[str, Any]) -> None:
-        position = _position(found)
         self._retries = 0
-        one = self._pending.pop(_text(found["id"]), None)
+        one = self._pending.pop(found["id"], None)
         if one is not None:
-            one.done.callback(position)
+            one.done.callback(_position(found))
 
     def _take_error(self, found: dict[str, Any]) -> None:
-        message_id, code, line = found["id"], str(found["code"]), escape_peer_text(str(found["line"]))
-        if message_id is None or _text(message_id) not in self._pending:
+        message_id, code, line = found["id"], found["code"], escape_peer_text(found["line"])
+        if message_id not in self._pending:
             return
         if code not in _RETRIED:
             self._pending.pop(message_id).done.errback(NotPublished(code, line))
@@ -466,16 +469,6 @@ class EnvelopeClient:
         self._connection.sendMessage(one.envelope, False)
 
 
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError("an id that is no text")
-    return value
-
-
 def _position(found: dict[str, Any]) -> Position | None:
-    epoch, offset = found["epoch"], found["offset"]
-    if epoch is None or offset is None:
-        return None
-    if not isinstance(epoch, str) or isinstance(offset, bool) or not isinstance(offset, int):
-        raise TypeError("a position that is none")
-    return Position(epoch, offset)
+    named = place(found)
+    return None if named is None else Position(*named)

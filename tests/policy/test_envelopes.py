@@ -22,6 +22,8 @@ from wsecho.policy.envelopes import (
     Publish,
     content,
     is_message_id,
+    place,
+    read_from_server,
     read_request,
     read_resume,
     write,
@@ -57,6 +59,107 @@ class TableTests(SynchronousTestCase):
     def test_every_code(self) -> None:
         """Each error code has its meaning."""
         self.assertEqual(set(ERRORS), set(ErrorCode))
+
+
+class FromServerTests(SynchronousTestCase):
+    """`read_from_server`, and `place`."""
+
+    #: Of each type one that is right.
+    RIGHT: tuple[dict[str, Any], ...] = (
+        {
+            "type": "welcome",
+            "id": "n-1",
+            "epoch": "e",
+            "offset": 0,
+            "recovered": None,
+            "replayed": 0,
+            "presence": None,
+        },
+        {"type": "message", "epoch": "e", "offset": 10**15 - 1, "sender": "", "text": "gr\u00fcn \U0001f600"},
+        {"type": "message", "epoch": None, "offset": None, "sender": "n-1", "binary": "/wA="},
+        {"type": "join", "member": "n-1", "count": 2},
+        {"type": "leave", "member": "n-1", "count": 1},
+        {"type": "presence", "count": 0},
+        {"type": "gap", "epoch": "e", "offset": None},
+        {"type": "dropped", "count": 1},
+        {"type": "ack", "id": ID, "epoch": "e", "offset": 1},
+        {"type": "error", "id": None, "code": "new-code", "line": "x"},
+        {"type": "engine", "state": "up"},
+        {"type": "pong"},
+    )
+
+    def refused(self, members: dict[str, Any]) -> str:
+        """The line about an envelope that is not as it should be."""
+        return str(self.assertRaises(NoEnvelope, read_from_server, written(**members)))
+
+    def test_right(self) -> None:
+        """Each type of the table is read as it is, with members that are not known."""
+        names = {row.name for row in ENVELOPES if row.direction is Direction.SERVER}
+        self.assertEqual({one["type"] for one in self.RIGHT}, names)
+        for one in self.RIGHT:
+            self.assertEqual(read_from_server(written(**one, more=[1.5])), {**one, "more": [1.5]})
+
+    def test_missing(self) -> None:
+        """A member that is missing is named, unless the table says that it may be."""
+        for one in self.RIGHT:
+            for name in set(one) - {"type", "text", "binary"}:
+                line = self.refused({key: value for key, value in one.items() if key != name})
+                self.assertEqual(line, f"{name} of {one['type']}: missing")
+
+    def test_kinds(self) -> None:
+        """A member of another kind is named: numbers are whole, not negative, of 15 digits at most, and texts
+        have no half of a surrogate pair."""
+        kinds = {field.name: field.kind for row in ENVELOPES for field in row.fields}
+        never: tuple[Any, ...] = (1.0, -1, 10**15, "\ud800", [], {"a": "b"})
+        for one in self.RIGHT:
+            for name in set(one) - {"type"}:
+                kind = "text or null" if one["type"] == "error" and name == "id" else kinds[name]
+                bad = list(never)
+                bad += [] if "text" in kind else ["1"]
+                bad += [] if "number" in kind else [1]
+                bad += [] if "null" in kind or name in ("id", "offset") else [None]
+                bad += [] if "true" in kind else [True]
+                for value in bad:
+                    line = self.refused({**one, name: value})
+                    self.assertTrue(line.startswith(f"{name} of {one['type']}: not "), (one, name, value))
+                    self.assertTrue(line.isascii() and line.isprintable(), line)
+        self.assertRaises(NoEnvelope, read_from_server, b'{"type":"presence","count":1e999}')
+
+    def test_message(self) -> None:
+        """A message is text or base64, and not both."""
+        place_ = {"type": "message", "epoch": None, "offset": None, "sender": ""}
+        self.assertIn("one of them", self.refused(place_))
+        self.assertIn("one of them", self.refused({**place_, "text": "", "binary": ""}))
+        self.assertIn("base64", self.refused({**place_, "binary": "_w"}))
+
+    def test_position(self) -> None:
+        """A position is what may be asked for again: an epoch and an offset, or neither; a gap may have an
+        epoch alone."""
+        for epoch in ("", "e e", "e" * 65, "\u00e9"):
+            self.assertIn("epoch", self.refused({"type": "gap", "epoch": epoch, "offset": 1}), epoch)
+        self.assertIn("no epoch", self.refused({"type": "gap", "epoch": None, "offset": 1}))
+        ack = {"type": "ack", "id": ID, "epoch": "e", "offset": None}
+        self.assertIn("no offset", self.refused(ack))
+        self.assertEqual(place({"epoch": "e", "offset": 1}), ("e", 1))
+        self.assertIsNone(place({"epoch": "e", "offset": None}))
+        self.assertIsNone(place({"epoch": None, "offset": None}))
+
+    def test_of_a_later_server(self) -> None:
+        """A type that is not known is nobody's to judge."""
+        self.assertEqual(read_from_server(b'{"type":"novelty","id":1}'), {"type": "novelty", "id": 1})
+
+    def test_no_envelope(self) -> None:
+        """What is no JSON object with a type is no envelope, from this side either."""
+        for payload in (
+            b"",
+            b"[]",
+            b"{}",
+            b"\xff",
+            b'{"type":"pong","type":"pong"}',
+            b'{"type":"x","a":NaN}',
+        ):
+            self.assertRaises(NoEnvelope, read_from_server, payload)
+        self.assertRaises(NoEnvelope, read_from_server, '{"type":"pong"}'.encode("utf-16-le"))
 
 
 class RequestTests(SynchronousTestCase):

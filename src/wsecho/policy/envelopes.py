@@ -1,9 +1,9 @@
 """The subprotocol ``wsecho.v1.json``: every type of envelope, once, and how a client's are read.
 
 Rules of this file: the page about the protocol comes from the tables, and so do both clients' and the
-server's names. Envelopes are JSON objects in text messages. A client's is read strictly, since what two
-readers could understand differently is refused; what is wrong is a line without a byte of it. Members that
-are not known are passed over, in both directions, so that later versions may add some.
+server's names. Envelopes are JSON objects in text messages. Each side reads the other's strictly, since what
+two readers could understand differently is refused; what is wrong is a line without a byte of it. Types and
+members that are not known are passed over, in both directions, so that later versions may add some.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import base64
 import binascii
 import json
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, NoReturn, TypeAlias
@@ -35,6 +36,8 @@ __all__ = [
     "Request",
     "content",
     "is_message_id",
+    "place",
+    "read_from_server",
     "read_request",
     "read_resume",
     "write",
@@ -48,6 +51,7 @@ SHORTEST_ID, LONGEST_ID = 16, 64
 _ID = re.compile(rf"[A-Za-z0-9_-]{{{SHORTEST_ID},{LONGEST_ID}}}")
 _EPOCH = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _OFFSET = re.compile(r"[0-9]{1,15}")
+_MOST = 10**15 - 1
 
 
 class Direction(StrEnum):
@@ -212,6 +216,34 @@ ENVELOPES: Final = (
 )
 
 
+_OF_SERVER: Final = {row.name: row for row in ENVELOPES if row.direction is Direction.SERVER}
+
+
+def _is_text(value: object) -> bool:
+    if not isinstance(value, str):
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        # Half of a surrogate pair, which JSON can name: it could be neither printed nor sent on.
+        return False
+    return True
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST
+
+
+_KINDS: Final[Mapping[str, Callable[[object], bool]]] = {
+    "text": _is_text,
+    "text or null": lambda value: value is None or _is_text(value),
+    "number": _is_number,
+    "number or null": lambda value: value is None or _is_number(value),
+    "true, false or null": lambda value: value is None or isinstance(value, bool),
+}
+"""What the kinds of the table's fields are. Numbers count something: they are whole, and not negative."""
+
+
 class NoEnvelope(ValueError):
     """A message is no envelope at all; one line. Its connection ends."""
 
@@ -271,6 +303,17 @@ _decoder = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_no_constant
 _encoder = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
+def _read(payload: bytes) -> dict[str, Any]:
+    try:
+        found = _decoder.decode(payload.decode())
+    except (ValueError, RecursionError):
+        # The exception quotes the peer.
+        raise NoEnvelope("a message that is no JSON") from None
+    if not isinstance(found, dict) or not isinstance(found.get("type"), str):
+        raise NoEnvelope("a message that is no JSON object with a type")
+    return found
+
+
 def read_request(payload: bytes) -> Request:
     """Read what a client sent.
 
@@ -278,13 +321,7 @@ def read_request(payload: bytes) -> Request:
     :raises NoEnvelope: for what is no JSON object with a type
     :raises BadRequest: for one that asks for nothing that there is
     """
-    try:
-        found = _decoder.decode(payload.decode())
-    except (ValueError, RecursionError):
-        # The exception quotes the client.
-        raise NoEnvelope("a message that is no JSON") from None
-    if not isinstance(found, dict) or not isinstance(found.get("type"), str):
-        raise NoEnvelope("a message that is no JSON object with a type")
+    found = _read(payload)
     match found["type"]:
         case "publish":
             return _read_publish(found)
@@ -311,8 +348,6 @@ def _read_publish(found: dict[str, Any]) -> Publish:
     def bad(line: str) -> BadRequest:
         return BadRequest(ErrorCode.BAD_FIELD, line, message_id)
 
-    if ("text" in found) == ("binary" in found):
-        raise bad("text, binary: there has to be one of them")
     try:
         payload, is_binary = content(found)
     except ValueError as error:
@@ -320,11 +355,56 @@ def _read_publish(found: dict[str, Any]) -> Publish:
     return Publish(message_id, payload, is_binary)
 
 
+def read_from_server(payload: bytes) -> dict[str, Any]:
+    """Read what a server sent.
+
+    :param payload: of a text message
+    :returns: the envelope; when its type is in the table, so is what it has
+    :raises NoEnvelope: for what is no JSON object with a type, and for one that the table says is otherwise
+    """
+    found = _read(payload)
+    row = _OF_SERVER.get(found["type"])
+    if row is None:
+        return found
+    for field in row.fields:
+        if field.name in found:
+            if not _KINDS[field.kind](found[field.name]):
+                raise NoEnvelope(f"{field.name} of {row.name}: not {field.kind}")
+        elif not field.is_optional:
+            raise NoEnvelope(f"{field.name} of {row.name}: missing")
+    try:
+        if _EPOCH_FIELD in row.fields:
+            named = place(found)
+            # Only a gap may be in an epoch, and at a place that is not known.
+            if named is None and found["epoch"] is not None and _OFFSET_FIELD in row.fields:
+                raise ValueError("epoch: there is no offset")
+        if _TEXT in row.fields:
+            content(found)
+    except ValueError as error:
+        raise NoEnvelope(str(error)) from None
+    return found
+
+
+def place(envelope: dict[str, Any]) -> tuple[str, int] | None:
+    """The position in an envelope of a server, as `read_resume` takes it; None when it names none.
+
+    :raises ValueError: one line, for one that could not be asked for again
+    """
+    epoch, offset = envelope["epoch"], envelope["offset"]
+    if epoch is None and offset is not None:
+        raise ValueError("offset: there is no epoch")
+    if epoch is not None and _EPOCH.fullmatch(epoch) is None:
+        raise ValueError("epoch: not 1 to 64 of A-Z a-z 0-9 _ -")
+    return None if offset is None else (epoch, offset)
+
+
 def content(envelope: dict[str, Any]) -> tuple[bytes, bool]:
     """The message in an envelope, and whether it is binary.
 
-    :raises ValueError: one line, for what is neither text nor base64
+    :raises ValueError: one line, for what is neither text nor base64, and for both
     """
+    if ("text" in envelope) == ("binary" in envelope):
+        raise ValueError("text, binary: there has to be one of them")
     if "text" in envelope:
         text = envelope["text"]
         if not isinstance(text, str):
@@ -333,7 +413,7 @@ def content(envelope: dict[str, Any]) -> tuple[bytes, bool]:
             return text.encode(), False
         except UnicodeEncodeError:
             raise ValueError("text: has half of a surrogate pair") from None
-    encoded = envelope.get("binary")
+    encoded = envelope["binary"]
     if not isinstance(encoded, str):
         raise ValueError("binary: not a text")
     try:
