@@ -309,6 +309,8 @@ class EnvelopeScriptTests(BrowserCase):
             const closed = [];
             for (const data of ['hello', '[]', 'null', new Blob([]), '{"type":"message"}',
                 '{"type":"message","epoch":1,"offset":1,"sender":"","text":""}',
+                '{"type":"message","epoch":"\\\\ud800","offset":1,"sender":"","text":""}',
+                '{"type":"message","epoch":"e","offset":-1,"sender":"","text":""}',
                 '{"type":"message","epoch":"e","offset":1,"sender":"","binary":"%"}']) {
               const client = fake();
               const socket = Fake.all.at(-1);
@@ -334,4 +336,4 @@ class EnvelopeScriptTests(BrowserCase):
         """,
             fake=True,
         )
-        self.assertEqual(result, [[4007] * 7, [1, 2, 4, 4, 4], ["TypeError"] * 3])
+        self.assertEqual(result, [[4007] * 9, [1, 2, 4, 4, 4], ["TypeError"] * 3])

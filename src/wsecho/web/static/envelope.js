@@ -29,6 +29,10 @@ const MOST_PENDING = 10000;
 const OWN_NAMES = 64;
 const RETRIED = new Set(['engine-away', 'engine-failed']);
 
+// What a server takes back in a URL: a client that named anything else could not come back.
+const EPOCH = /^[A-Za-z0-9_-]{1,64}$/;
+const isOffset = (value) => Number.isInteger(value) && value >= 0 && value < 1e15;
+
 /** A message was not published; `code` is of the server's error, or empty. */
 export class NotPublished extends Error {
   constructor(code, line) {
@@ -62,7 +66,7 @@ function newId() {
 function positionOf(envelope) {
   const { epoch, offset } = envelope;
   if (epoch === null || offset === null) return null;
-  if (typeof epoch !== 'string' || !Number.isSafeInteger(offset)) throw new TypeError('no position');
+  if (typeof epoch !== 'string' || !EPOCH.test(epoch) || !isOffset(offset)) throw new TypeError('no position');
   return { epoch, offset };
 }
 
