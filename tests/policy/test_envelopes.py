@@ -234,6 +234,10 @@ class RequestTests(SynchronousTestCase):
             {"binary": 1},
             {"binary": "/wA"},
             {"binary": "/wA=\n"},
+            {"binary": "mewA="},
+            {"binary": "mewA===="},
+            {"binary": "/w==="},
+            {"binary": "="},
             {"binary": "_-A="},
             {"binary": "ä"},
         ):
