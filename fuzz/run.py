@@ -1,6 +1,6 @@
 """Fuzz one target with atheris, from the stored corpus.
 
-    python -m fuzz.run head|frames [--seconds=N] [options of libFuzzer]
+    python -m fuzz.run head|frames|envelopes [--seconds=N] [options of libFuzzer]
 
 New inputs go into a folder that ends with the run, unless --keep names one. A failure leaves its input in
 the present folder, as libFuzzer does, and its exit status is not 0.
@@ -24,7 +24,7 @@ CORPUS = Path(__file__).resolve().parent / "corpus"
 def main(arguments: Sequence[str]) -> None:
     """Fuzz; ends the process."""
     parser = argparse.ArgumentParser(prog="python -m fuzz.run")
-    parser.add_argument("target", choices=("head", "frames"))
+    parser.add_argument("target", choices=("head", "frames", "envelopes"))
     parser.add_argument("--seconds", type=int, default=30, help="for how long; 0: until interrupted")
     parser.add_argument("--keep", help="a folder for new inputs")
     options, others = parser.parse_known_args(arguments)

@@ -1,4 +1,4 @@
-"""The seeds of the corpus, made from the handshakes and frames of the tests.
+"""The seeds of the corpus, made from the handshakes, frames and envelopes of the tests.
 
     python -m fuzz.seeds
 
@@ -8,11 +8,14 @@ writes those that are not there; nothing is removed, since other files of the co
 from __future__ import annotations
 
 import hashlib
+import json
 import sys
 import zlib
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from fuzz.run import CORPUS
+from tests.services.enveloping import message_id
 from tests.wire.harness import BINARY, CONTINUATION, KEY, PING, PONG, TEXT, close, frame, handshake
 
 __all__ = ["main", "seeds"]
@@ -95,12 +98,70 @@ def _compressed_streams() -> Iterator[bytes]:
     yield frame(BINARY, b"\xff\xff no deflate", rsv=4)
 
 
+def _lines(*envelopes: dict[str, Any] | bytes) -> bytes:
+    return b"\n".join(one if isinstance(one, bytes) else json.dumps(one).encode() for one in envelopes)
+
+
+def _requests() -> Iterator[bytes]:
+    """What a client says, behind the query of its URL where there is one."""
+    publish = {"type": "publish", "id": message_id(1)}
+    yield _lines({"type": "ping"}, {"type": "presence", "more": [1.5, None, {}]})
+    yield _lines(publish | {"text": "grüße \0\u2028"}, publish | {"text": "the same id"})
+    yield _lines(publish | {"binary": "/wA="}, publish | {"id": message_id(2), "binary": ""})
+    yield _lines(publish | {"binary": "_-A="}, publish | {"binary": "/wB="}, publish | {"binary": "/wA"})
+    yield _lines(publish, publish | {"text": "", "binary": ""}, publish | {"text": 1})
+    yield _lines(publish | {"text": "\ud800"}, publish | {"text": "\U0001f600"})
+    yield _lines({"type": "publish", "id": "1", "text": "x"}, {"type": "message", "id": message_id(1)})
+    yield b"?epoch=e-_1&since=1\n" + _lines({"type": "ping"})
+    yield b"?since=1&other=%20\n" + _lines({"type": "ping"})
+    yield b"?epoch=\xff&since=-1\n" + _lines({"type": "ping"})
+    yield b'\0{"type":"ping"}'
+    yield b'{"type":"ping","type":"presence"}'
+    yield b'{"type":"ping","x":NaN}'
+    yield b'{"type":"ping","x":1e999}'
+    yield b'{"type":"\xff"}'
+    yield b'\xef\xbb\xbf{"type":"ping"}'
+    yield b"[" * 1000
+    yield b"{}"
+
+
+def _answers() -> Iterator[bytes]:
+    """What a server says."""
+    place = {"epoch": "e", "offset": 1}
+    welcome = {"type": "welcome", "id": "n-1", **place, "recovered": False, "replayed": 1, "presence": None}
+    message = {"type": "message", "epoch": "e", "sender": "n-2"}
+    yield _lines(welcome, message | {"offset": 2, "text": "grüße"}, message | {"offset": 4, "binary": "/wA="})
+    yield _lines(message | {"offset": 1, "text": "x"}, message | {"offset": 1, "text": "again"})
+    yield _lines(message | {"offset": 1, "epoch": "f", "text": "x"}, message | {"offset": 2, "text": "x"})
+    yield _lines(message | {"epoch": None, "offset": None, "text": "no history"})
+    yield _lines(message | {"offset": 1, "text": "\ud800"})
+    yield _lines(message | {"offset": 1, "text": "", "binary": ""})
+    yield _lines(message | {"offset": -1, "text": "x"})
+    yield _lines({"type": "gap", "epoch": None, "offset": None}, message | {"offset": 9, "text": "x"})
+    yield _lines({"type": "gap", "epoch": "e", "offset": 3}, {"type": "gap", "epoch": "e", "offset": None})
+    yield _lines(
+        {"type": "join", "member": "n-2", "count": 2}, {"type": "leave", "member": "n-2", "count": 1}
+    )
+    yield _lines({"type": "presence", "count": 7}, {"type": "dropped", "count": 3}, {"type": "pong"})
+    yield _lines({"type": "engine", "state": "away"}, {"type": "novelty", "x": [1.5]})
+    yield _lines({"type": "ack", "id": message_id(0), **place})
+    yield _lines({"type": "error", "id": message_id(0), "code": "too-large", "line": "\x1b"})
+    yield _lines({"type": "error", "id": message_id(0), "code": "engine-away", "line": ""})
+    yield _lines({"type": "error", "id": None, "code": "bad-field", "line": "id"})
+    yield _lines(welcome | {"epoch": "\ud800"})
+    yield b'{"type":"presence","count":1e999}'
+    yield '{"type":"pong"}'.encode("utf-16-le")
+    yield b'\0{"type":"pong"}'
+    yield b"{}"
+
+
 def seeds() -> dict[str, set[bytes]]:
     """The seeds of each target."""
     cuts = bytes([12])
     return {
         "head": set(_heads()),
         "frames": {cuts + one for one in _streams()} | {bytes([13]) + one for one in _compressed_streams()},
+        "envelopes": {b"2" + one for one in _requests()} | {b"7" + one for one in _answers()},
     }
 
 

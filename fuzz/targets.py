@@ -1,13 +1,14 @@
 """What must hold for any bytes. A target takes bytes and raises when it does not hold.
 
-No atheris in here: tests run the targets on the stored corpus. The targets know the wire and its test
-harness, nothing above.
+No atheris in here: tests run the targets on the stored corpus. Those of this file know the wire and its test
+harness, nothing above; `fuzz.envelopes` is about the channels that stand on it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from fuzz.envelopes import envelopes
 from tests.wire.streams import Heard, cut, wsecho_hears
 from wsecho.policy.http import HttpAnswer, render
 from wsecho.wire.admission import HeadBuffer, HeadRefused, RequestHead, Upgrade, check_upgrade, parse_head
@@ -94,4 +95,4 @@ def _hear(pieces: Sequence[bytes], compression: bool) -> Heard:
     return wsecho_hears(pieces, compression=compression, max_message_size=_MAX_MESSAGE)
 
 
-TARGETS: Mapping[str, Callable[[bytes], None]] = {"head": head, "frames": frames}
+TARGETS: Mapping[str, Callable[[bytes], None]] = {"head": head, "frames": frames, "envelopes": envelopes}

@@ -39,6 +39,10 @@ class CorpusTests(SynchronousTestCase):
         """What must hold for frames holds for all that are stored."""
         self.replay("frames")
 
+    def test_envelopes(self) -> None:
+        """What must hold for both ends of the subprotocol holds for all messages that are stored."""
+        self.replay("envelopes")
+
     def test_both_outcomes(self) -> None:
         """Some stored heads are good and some are not, of frames likewise: the corpus reaches both."""
         results = {targets._read_head([data])[0] for data in stored("head").values()}

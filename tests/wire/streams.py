@@ -12,6 +12,7 @@ stands between them and Autobahn is tested along.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -27,7 +28,7 @@ from wsecho.wire.beneath import ReactorTimer
 from wsecho.wire.factory import ServerFactory
 from wsecho.wire.protocol import ServerProtocol
 
-__all__ = ["DEFLATE", "DIFFERENCES", "Heard", "autobahn_hears", "cut", "wsecho_hears"]
+__all__ = ["DEFLATE", "DIFFERENCES", "Heard", "autobahn_hears", "cut", "nothing_fails", "wsecho_hears"]
 
 #: A header line that offers compression.
 DEFLATE = "Sec-WebSocket-Extensions: permessage-deflate"
@@ -182,6 +183,25 @@ def _heard(server: _Server, pieces: Sequence[bytes], *, has_end: bool) -> Heard:
     return heard
 
 
+@contextmanager
+def nothing_fails() -> Iterator[None]:
+    """What is done in here logs no failure; AssertionError otherwise."""
+    failures: list[LogEvent] = []
+
+    def observe(event: LogEvent) -> None:
+        if "log_failure" in event:
+            failures.append(event)
+
+    observer = cast(ILogObserver, observe)
+    globalLogPublisher.addObserver(observer)
+    try:
+        yield
+    finally:
+        globalLogPublisher.removeObserver(observer)
+        # Rather than what else went wrong, which comes of it.
+        assert not failures, failures[0]["log_failure"].getTraceback()
+
+
 def wsecho_hears(
     pieces: Sequence[bytes], *, compression: bool = False, program: Any = None, **settings: Any
 ) -> Heard:
@@ -191,24 +211,13 @@ def wsecho_hears(
     :param settings: of `Settings`
     :raises AssertionError: an exception was logged, or the server read no further
     """
-    failures: list[LogEvent] = []
-
-    def observe(event: LogEvent) -> None:
-        if "log_failure" in event:
-            failures.append(event)
-
     clock = Clock()
     factory = ServerFactory(
         reactor=clock, settings=Settings(compression="deflate" if compression else "off", **settings)
     )
     factory.protocol = program or _OnWsecho
-    observer = cast(ILogObserver, observe)
-    globalLogPublisher.addObserver(observer)
-    try:
+    with nothing_fails():
         heard = _heard(_Server(factory, clock, compression), pieces, has_end=True)
-    finally:
-        globalLogPublisher.removeObserver(observer)
-    assert not failures, failures[0]["log_failure"].getTraceback()
     assert not clock.getDelayedCalls(), "timers that outlive their connection"
     return heard
 
