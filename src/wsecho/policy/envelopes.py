@@ -420,7 +420,7 @@ def content(envelope: dict[str, Any]) -> tuple[bytes, bool]:
         decoded = base64.b64decode(encoded, validate=True)
     except (binascii.Error, ValueError):
         decoded = b""
-    # Not all versions of Python refuse more padding than there has to be.
+    # More padding than there has to be is refused by Python from 3.13 on only.
     if len(encoded) != (len(decoded) + 2) // 3 * 4:
         raise ValueError("binary: not base64 with padding")
     return decoded, True
