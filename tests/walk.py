@@ -66,6 +66,15 @@ def is_same(shown: str, written: str) -> bool:
     return re.fullmatch(pattern, written.strip("\n")) is not None
 
 
+#: Starts what follows with the signals of a terminal. Whoever walks in the background of a shell ignores
+#: SIGINT, and a shell that inherits that cannot take it back.
+_WITH_CTRL_C = """
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
+
+
 class Terminal:
     """A shell that does what is pasted into it, and what was written meanwhile."""
 
@@ -75,7 +84,7 @@ class Terminal:
         #: Told of each line; several terminals may have one.
         self._news = threading.Condition() if news is None else news
         self._shell = subprocess.Popen(
-            ["bash", "--norc"],
+            [sys.executable, "-c", _WITH_CTRL_C, "bash", "--norc"],
             cwd=folder,
             env=environment,
             stdin=subprocess.PIPE,

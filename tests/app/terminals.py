@@ -21,9 +21,11 @@ CTRL_D = "\x04"
 #: Where :func:`termios.tcgetattr` has ICANON, with which a terminal gives whole lines only.
 _LOCAL_FLAGS = 3
 
-#: Runs what follows on a terminal of its own: only there keys such as Ctrl-C are signals.
+#: Runs what follows on a terminal of its own: only there keys such as Ctrl-C are signals. Whoever runs the
+#: tests in the background of a shell ignores SIGINT, and what is started here would inherit that.
 _ON_TERMINAL = """
-import fcntl, os, sys, termios
+import fcntl, os, signal, sys, termios
+signal.signal(signal.SIGINT, signal.SIG_DFL)
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 os.execv(sys.argv[1], sys.argv[1:])
 """

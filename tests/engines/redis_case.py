@@ -20,7 +20,7 @@ from wsecho.engines.redis import RedisEngine, engine_from_url
 from wsecho.hub.engine import EngineState, Retention
 
 #: Short enough for a test, long enough for a busy machine.
-PATIENCE = "heartbeat=500ms&wait=1s"
+PATIENCE = "heartbeat=500ms&wait=10s"
 KEPT = Retention(1000)
 
 reactor: Any = _reactor
