@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
@@ -63,7 +64,14 @@ class PageTests(SynchronousTestCase):
 
 
 class WalkTests(SynchronousTestCase):
-    """A walk through a small page."""
+    """A walk through a small page.
+
+    :ivar before: what is to happen before a fence with this word
+    """
+
+    def setUp(self) -> None:
+        """Nothing is."""
+        self.before: dict[str, Callable[[], object]] = {}
 
     def walk(self, page: str) -> str:
         """Walk through a page, and return what was said."""
@@ -73,6 +81,9 @@ class WalkTests(SynchronousTestCase):
         way = Walk(folder, os.environ, said.append)
         try:
             for fence in fences(page, "page"):
+                for word, happens in self.before.items():
+                    if word in fence.text:
+                        happens()
                 way.step(fence)
             way.end()
         finally:
@@ -125,9 +136,9 @@ class WalkTests(SynchronousTestCase):
 
     def test_log(self) -> None:
         """The lines of a log are looked for in what servers wrote."""
-        self.patch(walk, "TIMEOUT", 1)
         log = "<!-- log -->\n```text\non ws://…/\n```\n"
         self.walk(_SERVER + log)
+        self.patch(walk, "LOG_TIMEOUT", 0.1)
         self.assert_noticed(_SERVER + log.replace("ws:", "wss:"), "no server has logged 'on wss://…/'")
 
     def test_stop(self) -> None:
@@ -150,8 +161,10 @@ class WalkTests(SynchronousTestCase):
 
     def test_never_ends(self) -> None:
         """A command that does not end is noticed, and does not outlive the walk."""
-        self.patch(walk, "TIMEOUT", 0.3)
-        self.assert_noticed("```shell\necho a; sleep 1000\n```\n", "it did not end within 0.3 seconds:\na\n")
+        # The shell is to have been started by then.
+        self.before["sleep"] = lambda: self.patch(walk, "TIMEOUT", 1)
+        page = "```shell\ntrue\n```\n\n```shell\necho a; sleep 1000\n```\n"
+        self.assert_noticed(page, "it did not end within 1 seconds:\na\n")
 
 
 class ComparisonTests(SynchronousTestCase):

@@ -38,6 +38,9 @@ from tests.serving import LISTENING, TIMEOUT
 
 __all__ = ["Terminal", "Walk", "WalkError", "is_same", "without_log"]
 
+#: Seconds until a line is in the log of a server that runs.
+LOG_TIMEOUT = TIMEOUT
+
 #: A line of the log of a server, which is nothing that a command writes. It may come inside a command's line.
 _LOG_LINE = re.compile(r"\d{4}-\d\d-\d\dT\S+ \[.*\n?")
 _ISOLATED = "--isolated"
@@ -66,15 +69,6 @@ def is_same(shown: str, written: str) -> bool:
     return re.fullmatch(pattern, written.strip("\n")) is not None
 
 
-#: Starts what follows with the signals of a terminal. Whoever walks in the background of a shell ignores
-#: SIGINT, and a shell that inherits that cannot take it back.
-_WITH_CTRL_C = """
-import os, signal, sys
-signal.signal(signal.SIGINT, signal.SIG_DFL)
-os.execvp(sys.argv[1], sys.argv[1:])
-"""
-
-
 class Terminal:
     """A shell that does what is pasted into it, and what was written meanwhile."""
 
@@ -83,17 +77,23 @@ class Terminal:
     ) -> None:
         #: Told of each line; several terminals may have one.
         self._news = threading.Condition() if news is None else news
-        self._shell = subprocess.Popen(
-            [sys.executable, "-c", _WITH_CTRL_C, "bash", "--norc"],
-            cwd=folder,
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            # So that Ctrl-C reaches it and what it runs, and nobody else.
-            start_new_session=True,
-        )
+        # In the background of a shell SIGINT is ignored, and a child would inherit that;
+        # a handler it does not.
+        previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            self._shell = subprocess.Popen(
+                ["bash", "--norc"],
+                cwd=folder,
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                # So that Ctrl-C reaches it and what it runs, and nobody else.
+                start_new_session=True,
+            )
+        finally:
+            signal.signal(signal.SIGINT, previous)
         self._clipboard = tempfile.TemporaryDirectory(prefix="wsecho-walk-")
         self._end = f"end of the command {os.urandom(8).hex()}"
         self._lines: list[str] = []
@@ -256,7 +256,7 @@ class Walk:
                 return any(is_same(f"…{line}…", one) for one in self._written().splitlines())
 
             with self._news:
-                if not self._news.wait_for(is_there, TIMEOUT):
+                if not self._news.wait_for(is_there, LOG_TIMEOUT):
                     raise WalkError(f"no server has logged {line!r}, but\n{self._written()}")
 
     def _written(self) -> str:
