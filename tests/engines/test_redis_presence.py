@@ -55,7 +55,7 @@ class PresenceTests(RedisCase):
 
     async def test_forgotten(self) -> None:
         """When Redis has forgotten everything while the link lasted, members are told again."""
-        one, _ = await self.followed(url=self.server.url("heartbeat=100ms"))
+        one, _ = await self.followed(url=self.server.url("heartbeat=400ms"))
         one.present("c", "one-1")
         self.assertEqual(await one.presence("c"), 1)
         self.server.ask("FLUSHALL")
