@@ -168,8 +168,13 @@ class CutTests(SynchronousTestCase):
     def test_any_compressed_stream(self, data: bytes, cuts: list[int]) -> None:
         """So does any stream with compressed messages in it."""
         heard = self.assert_same_everywhere(data, cuts, compression=True, limit=AMPLE)
-        model = autobahn_hears([data] if data else [], compression=True, max_message_size=AMPLE)
-        self.assertEqual(dataclasses.replace(heard, end=None), model)
+        try:
+            model = autobahn_hears([data] if data else [], compression=True, max_message_size=AMPLE)
+        except zlib.error:
+            # Autobahn 26.7.1, the oldest that wsecho takes, has no answer to what cannot be inflated.
+            self.assertEqual(heard.close_code, 1007)
+        else:
+            self.assertEqual(dataclasses.replace(heard, end=None), model)
 
     @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(streams(compressed=True), CUTS)
