@@ -158,7 +158,8 @@ class SocketTests(SynchronousTestCase):
                 found[-1] = Frame(CLOSE, found[-1].payload[:2])
             self.assertEqual(found, expected(heard))
 
-        with serving(command, cwd=folder, env=env) as urls:
+        # The server lives for the whole search, and what it does not answer is TIMEOUT's affair all the same.
+        with serving(command, cwd=folder, env=env, seconds=10 * TIMEOUT) as urls:
             port = int(urls[0].rstrip("/").rpartition(":")[2])
             test()
             many = b"".join(frame(TEXT, b"%d" % number) for number in range(5000))
