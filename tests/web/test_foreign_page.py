@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import urllib.request
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from twisted.internet.threads import deferToThread
@@ -58,7 +58,8 @@ class ForeignPageTests(TestCase):
         """Start a web server for the page."""
         if missing := missing_programs():
             raise SkipTest(f"{' and '.join(missing)} not found: apt-get install chromium chromium-driver")
-        site = HTTPServer(("127.0.0.1", 0), _Page)
+        # Chromium opens connections ahead; a server that takes one at a time waits for a request there.
+        site = ThreadingHTTPServer(("127.0.0.1", 0), _Page)
         self.addCleanup(site.server_close)
         threading.Thread(target=site.serve_forever, daemon=True).start()
         self.addCleanup(site.shutdown)
