@@ -67,6 +67,12 @@ class HalfPeer(Peer):
         """Not in these tests."""
 
 
+def has_no_delay(peer: Any) -> bool:
+    """Whether Nagle's algorithm is off for a connection."""
+    handle: socket.socket = peer.transport.getHandle()
+    return bool(handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+
+
 class AcceptedTests(TestCase):
     """Connections that a port accepts after it was hastened."""
 
@@ -83,8 +89,8 @@ class AcceptedTests(TestCase):
 
         self.patch(the_reactor, "addReader", note)
 
-    async def listen(self, kind: Any = Peer, interface: str = "127.0.0.1") -> Any:
-        """A port that was hastened by a first connection."""
+    def prepare(self, kind: Any = Peer, interface: str = "127.0.0.1") -> Any:
+        """A port; its factory."""
         factory: Any = Factory.forProtocol(kind)
         factory.noisy = False
         factory.peers = []
@@ -96,18 +102,28 @@ class AcceptedTests(TestCase):
             self.port = the_reactor.listenTCP(0, factory, interface=interface)
         self.addCleanup(self.port.stopListening)
         self.factory = factory
+        return factory
+
+    async def listen(self, kind: Any = Peer, interface: str = "127.0.0.1") -> Any:
+        """A port that was hastened by a first connection."""
+        factory = self.prepare(kind, interface)
         await self.client()
         return factory.peers[0]
 
-    async def client(self, data: bytes = b"", *, then: str = "") -> Any:
-        """Connect, and do all of it before the reactor accepts; the server's side of it."""
-        come = self.factory.come
+    def connect(self) -> socket.socket:
+        """A client, which the reactor has not accepted yet."""
         if isinstance(self.port, unix.Port):
             client = socket.socket(socket.AF_UNIX)
             client.connect(self.port.getHost().name)
         else:
             client = socket.create_connection(("127.0.0.1", self.port.getHost().port))
         self.addCleanup(client.close)
+        return client
+
+    async def client(self, data: bytes = b"", *, then: str = "") -> Any:
+        """Connect, and do all of it before the reactor accepts; the server's side of it."""
+        come = self.factory.come
+        client = self.connect()
         if data:
             client.sendall(data)
         if then == "end":
@@ -117,6 +133,11 @@ class AcceptedTests(TestCase):
             client.close()
         peer = await come
         peer.client = client
+        self.end_later(peer)
+        return peer
+
+    def end_later(self, peer: Any) -> None:
+        """Abort the connection when the test is over."""
 
         def end() -> Any:
             if not peer.ended.called:
@@ -124,7 +145,6 @@ class AcceptedTests(TestCase):
             return peer.ended
 
         self.addCleanup(end)
-        return peer
 
     async def test_first(self) -> None:
         """The first connection is Twisted's own; those after it are read before the reactor hears of them."""
@@ -220,15 +240,24 @@ class AcceptedTests(TestCase):
     async def test_no_delay(self) -> None:
         """Nagle's algorithm is off or on as the protocol says, whatever was asked for before."""
         await self.listen()
-
-        def is_off(peer: Any) -> bool:
-            handle: socket.socket = peer.transport.getHandle()
-            return bool(handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
-
         peer = await self.client(b"request")
         for wanted in (True, False, False, True):
             peer.transport.setTcpNoDelay(wanted)
-            self.assertEqual(is_off(peer), wanted)
+            self.assertEqual(has_no_delay(peer), wanted)
+
+    async def test_no_delay_of_the_first(self) -> None:
+        """So it is for those who were there before the port was hastened, and have not the options that its
+        socket has since."""
+        factory: Any = self.prepare()
+        factory.made = lambda peer: peer.transport.setTcpNoDelay(True)
+        for _ in range(3):
+            self.connect()
+        while len(factory.peers) < 3:
+            await factory.come
+        for peer in factory.peers:
+            self.end_later(peer)
+        self.assertEqual([type(peer.transport) for peer in factory.peers[1:]], [AcceptedTcp] * 2)
+        self.assertEqual([has_no_delay(peer) for peer in factory.peers], [True] * 3)
 
     async def test_burst(self) -> None:
         """A port accepts a bounded number in one turn."""

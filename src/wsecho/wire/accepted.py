@@ -15,8 +15,8 @@ nothing between it and its socket asks for it: :func:`hasten`.
 
 from __future__ import annotations
 
+import contextlib
 import socket
-import sys
 from typing import Any, Final
 
 from twisted.internet import tcp, unix
@@ -131,10 +131,18 @@ class AcceptedTcp(Accepted, _TcpServer):  # type: ignore[misc]
         return super().getHost() if host is None else host
 
     def setTcpNoDelay(self, enabled: Any) -> None:
-        has = self._has_no_delay
-        if bool(enabled) is not (self.server.accepts_without_delay if has is None else has):
+        if self._has_no_delay is None:
+            self._has_no_delay = self.server.accepts_without_delay or self._accepted_without_delay()
+        if bool(enabled) is not self._has_no_delay:
             super().setTcpNoDelay(enabled)
             self._has_no_delay = bool(enabled)
+
+    def _accepted_without_delay(self) -> bool:
+        """Whether Nagle's algorithm is off for this connection. Those after it need not be asked then: a
+        port accepts connections in the order in which they took over the options of its socket."""
+        has = bool(self.getTcpNoDelay())
+        self.server.accepts_without_delay = has
+        return has
 
 
 class AcceptedUnix(Accepted, _UnixServer):  # type: ignore[misc]
@@ -158,7 +166,10 @@ def hasten(transport: Any) -> None:
             if can_be_quick(port.socket):
                 port.socket = ListeningSocket(port.socket)
             port.accepts_at = _bound_to(port)
-            port.accepts_without_delay = _set_no_delay(port)
+            # Not so for those who have connected already; elsewhere than on Linux, perhaps for none.
+            port.accepts_without_delay = False
+            with contextlib.suppress(OSError):
+                port.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             port.transport = AcceptedTcp
     elif kind is unix.Server:
         port = transport.server
@@ -170,17 +181,3 @@ def _bound_to(port: Any) -> IPv4Address | IPv6Address | None:
     """The address at which all connections of a port arrive; None when they arrive at several."""
     host = port.getHost()
     return None if host.host in ("0.0.0.0", "::", "") else host
-
-
-def _set_no_delay(port: Any) -> bool:
-    """Switch Nagle's algorithm off for all connections of a port.
-
-    :returns: whether they have that from the listening socket, which is so on Linux
-    """
-    if not sys.platform.startswith("linux"):
-        return False
-    try:
-        port.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    except OSError:
-        return False
-    return True
