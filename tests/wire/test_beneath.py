@@ -33,6 +33,7 @@ from wsecho.wire.beneath import (
     attributes_of_autobahn,
     can_learn_peer,
     certificate_problem,
+    epoll_of,
     is_idle,
     missing,
     openssl_addresses,
@@ -187,6 +188,31 @@ class IsIdleTests(SynchronousTestCase):
             setattr(transport, name, value)
             self.assertFalse(is_idle(transport), name)
             setattr(transport, name, before)
+
+
+class EpollTests(SynchronousTestCase):
+    """Where a reactor waits."""
+
+    def reactor(self) -> Any:
+        """One that waits in 7."""
+        poller = SimpleNamespace(fileno=lambda: 7)
+        return SimpleNamespace(_poller=poller, _newTimedCalls=[], _pendingTimedCalls=[])
+
+    def test_known(self) -> None:
+        """The descriptor of its epoll, when it tells what it waits for besides."""
+        self.assertEqual(epoll_of(self.reactor()), 7)
+
+    def test_others(self) -> None:
+        """Another reactor, and one that keeps its calls in another way, have none."""
+        self.assertEqual(epoll_of(Clock()), -1)
+        for name in ("_poller", "_newTimedCalls", "_pendingTimedCalls"):
+            reactor = self.reactor()
+            delattr(reactor, name)
+            self.assertEqual(epoll_of(reactor), -1, name)
+        for name in ("_newTimedCalls", "_pendingTimedCalls"):
+            reactor = self.reactor()
+            setattr(reactor, name, {})
+            self.assertEqual(epoll_of(reactor), -1, name)
 
 
 class SendNowTests(SynchronousTestCase):

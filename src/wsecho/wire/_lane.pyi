@@ -74,6 +74,7 @@ class Lane:
 
 class Pump:
     is_turning: bool
+    reactor: Any
     seconds_between_turns: float
     seconds_without_reactor: float
     def __init__(self, reactor: Any = None, around: int = -1) -> None: ...

@@ -10,6 +10,7 @@ cdef class Pump:
 
     A subclass tells the reactor: :meth:`begin_watching`, :meth:`end_watching`, :meth:`need_turn`.
 
+    :ivar reactor: a ``ReactorBase`` of Twisted's
     :ivar seconds_between_turns: when turns follow each other this soon, the next message is worth waiting for
     :ivar seconds_without_reactor: for how long the pump goes on while nothing else is ready; the reactor may have
         been stopped meanwhile, of which no descriptor tells
@@ -17,7 +18,8 @@ cdef class Pump:
 
     cdef int epoll
     cdef int around
-    cdef object reactor, next_call
+    cdef readonly object reactor
+    cdef object next_call
     cdef double ended, next_time, next_at
     cdef list lanes, free, generations, pending
     cdef Py_ssize_t watched
@@ -33,7 +35,7 @@ cdef class Pump:
 
     def __init__(self, reactor=None, int around=-1):
         """
-        :param reactor: a ``ReactorBase`` of Twisted's
+        :param reactor: see above
         :param around: the descriptor of the epoll in which that watches the pump; -1 when it has none, and the pump
             then awaits nothing
         """

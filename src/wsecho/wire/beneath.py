@@ -1,4 +1,4 @@
-"""What wsecho uses of Autobahn, and of Twisted's TLS, below their public interfaces, in one list.
+"""What wsecho uses of Autobahn, Twisted and pyOpenSSL below their public interfaces, in one list.
 
 Autobahn's documentation promises ``onConnect``, ``onMessage``, ``sendMessage`` and their kind. The names
 below are not promised: overridden or called because the public ones do not reach far enough, each with its

@@ -42,7 +42,6 @@ class Pump(_Native):
 
     def __init__(self, reactor: Any) -> None:
         super().__init__(reactor, epoll_of(reactor))
-        self._reactor = reactor
         self._call: IDelayedCall | None = None
 
     def doRead(self) -> None:
@@ -61,14 +60,14 @@ class Pump(_Native):
     # up, as trial does, from being empty.
 
     def begin_watching(self) -> None:
-        self._reactor.addReader(self)
+        self.reactor.addReader(self)
 
     def end_watching(self) -> None:
-        self._reactor.removeReader(self)
+        self.reactor.removeReader(self)
 
     def need_turn(self) -> None:
         if self._call is None:
-            self._call = self._reactor.callLater(0, self._turn)
+            self._call = self.reactor.callLater(0, self._turn)
 
     def _turn(self) -> None:
         self._call = None
